@@ -1,0 +1,97 @@
+# The verbs of this repository. `make help` lists them; arguments go through ARGS="...".
+# Everything is installed into .venv of this checkout; nothing else on the machine is touched.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-config
+ARGS   ?=
+RUST_SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
+
+export WUP_STARTED ?= $(shell date +%s.%N)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- environment ------------------------------------------------------------------------------------
+
+$(VENV)/.uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wup needs Python 3.11 or newer; set PYTHON=")'
+	@command -v cargo >/dev/null || { echo "wup needs a Rust toolchain (cargo)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.uv requirements/runtime.txt
+	$(UV) --require-hashes -r requirements/runtime.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	$(UV) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.runtime $(RUST_SOURCES)
+	$(BIN)/maturin develop --uv --locked --profile quick --quiet
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.core ## Make .venv with the runtime and the native core
+
+.PHONY: setup-dev
+setup-dev: $(VENV)/.core $(VENV)/.dev ## The same, with the tools for tests, lint and benches
+
+# --- run --------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## Simulated venues to a live consolidated book: no account, nothing installed
+	@$(BIN)/wup demo $(ARGS)
+
+.PHONY: up
+up: setup ## All stages against the real venues (see README for settings)
+	@$(BIN)/wup up $(ARGS)
+
+# --- check ------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: test-rust test-python ## Rust and Python tests, all but the browser's
+
+.PHONY: test-rust
+test-rust: ## Rust unit, property and allocation tests
+	cargo test --locked --quiet
+
+.PHONY: test-python
+test-python: setup-dev ## Python tests on real servers and sockets
+	$(BIN)/pytest -n 2 --dist loadfile -m "not browser and not slow" $(ARGS)
+
+.PHONY: lint
+lint: setup-dev ## Formatting, lints and types, Rust and Python
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --locked --lib --features python -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest wup._core
+
+.PHONY: bench
+bench: setup-dev ## Benchmarks; each prints the machine
+	cargo bench --locked $(ARGS)
+
+.PHONY: wheel
+wheel: setup-dev ## A release wheel in dist/
+	$(BIN)/maturin build --locked --release --out dist
+
+.PHONY: lock
+lock: $(VENV)/.uv ## Resolve the requirements anew, with hashes
+	$(BIN)/uv pip compile --quiet --no-config --universal --generate-hashes --no-header -o requirements/uv.txt requirements/uv.in
+	$(BIN)/uv pip compile --quiet --no-config --universal --generate-hashes --no-header --extra embedded --group build -o requirements/runtime.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --no-config --universal --generate-hashes --no-header --extra embedded --group build --group test --group lint --group bench -o requirements/dev.txt pyproject.toml
+
+.PHONY: clean
+clean: ## Remove .venv and build output
+	rm -rf $(VENV) target dist

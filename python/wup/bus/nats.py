@@ -1,0 +1,219 @@
+"""NATS core: push, at most once.
+
+The client reconnects for ever. Outbound messages wait in a bounded queue that one task drains, so that
+publishing is a plain call; what does not fit, or cannot travel while the server is away, is dropped and
+counted: the counters and marks of wire.md find it at the other end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import nats
+from nats.errors import Error as NatsError
+from nats.errors import SlowConsumerError
+
+from wup import logs
+from wup.bus.base import Handler, Message
+from wup.errors import BusError
+from wup.metrics import DROPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription as ClientSubscription
+
+_QUEUE_BYTES = 64 * 1024 * 1024
+_READER_BYTES = 64 * 1024 * 1024
+_READER_MESSAGES = 65_536
+
+
+class NatsSubscription:
+    """Handle of one NATS subscription."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: ClientSubscription) -> None:
+        self._inner = inner
+
+    async def stop(self) -> None:
+        try:
+            await self._inner.unsubscribe()
+        except NatsError:
+            return
+
+
+class NatsBus:
+    """One NATS connection.
+
+    Raises:
+        BusError: from `connect`, when no server answers within `timeout` seconds.
+    """
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._queue: deque[tuple[str, bytes, Mapping[str, str] | None, str | None]] = deque()
+        self._queued = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._losses: list[Callable[[str], None]] = []
+        self._writer = asyncio.create_task(self._write(), name=f"nats-writer-{name}")
+
+    @classmethod
+    async def connect(
+        cls, url: str, *, name: str = "wup", no_echo: bool = False, timeout: float = 10.0
+    ) -> NatsBus:
+        """Connect to `url` (comma separated list allowed)."""
+        holder: list[NatsBus] = []
+
+        async def error(problem: Exception) -> None:
+            if isinstance(problem, SlowConsumerError):
+                DROPPED.labels("nats_in").inc()
+                if holder:
+                    holder[0]._lost("slow_reader")
+            logs.log("bus").warning("nats error", error=repr(problem), name=name)
+
+        async def disconnected() -> None:
+            logs.log("bus").warning("nats disconnected", name=name)
+            if holder and not holder[0]._closing:
+                holder[0]._lost("disconnected")
+
+        async def reconnected() -> None:
+            logs.log("bus").info("nats reconnected", name=name)
+            if holder:
+                holder[0]._lost("reconnected")
+
+        try:
+            client = await asyncio.wait_for(
+                nats.connect(
+                    [part.strip() for part in url.split(",") if part.strip()],
+                    name=name,
+                    no_echo=no_echo,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.25,
+                    ping_interval=2,
+                    max_outstanding_pings=2,
+                    # Nothing is kept for a server that is away: a late quote is worse than a known hole.
+                    pending_size=0,
+                    error_cb=error,
+                    disconnected_cb=disconnected,
+                    reconnected_cb=reconnected,
+                ),
+                timeout,
+            )
+        except (TimeoutError, NatsError, OSError) as problem:
+            raise BusError(f"NATS at {url}: {problem!r}") from problem
+        bus = cls(client, name)
+        holder.append(bus)
+        return bus
+
+    def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        headers: Mapping[str, str] | None = None,
+        reply: str | None = None,
+    ) -> None:
+        if self._queued + len(payload) > _QUEUE_BYTES or not self._client.is_connected:
+            DROPPED.labels("nats_out").inc()
+            self._lost("overflow" if self._client.is_connected else "disconnected")
+            return
+        self._queue.append((subject, payload, headers, reply))
+        self._queued += len(payload)
+        if len(self._queue) == 1:
+            self._wake.set()
+
+    async def _write(self) -> None:
+        client = self._client
+        queue = self._queue
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while queue:
+                subject, payload, headers, reply = queue[0]
+                try:
+                    await client.publish(
+                        subject, payload, reply or "", headers=dict(headers) if headers is not None else None
+                    )
+                except NatsError as problem:
+                    DROPPED.labels("nats_out").inc()
+                    self._lost("unsent")
+                    logs.bad_input("bus", "", "unsent", subject, error=repr(problem))
+                queue.popleft()
+                self._queued -= len(payload)
+
+    def _lost(self, why: str) -> None:
+        for callback in self._losses:
+            callback(why)
+
+    async def subscribe(self, pattern: str, handler: Handler) -> NatsSubscription:
+        async def deliver(msg: Msg) -> None:
+            headers: Any = msg.headers
+            try:
+                handler(Message(msg.subject, msg.data, headers, msg.reply or None))
+            except Exception as error:
+                platform = msg.subject.split(".", 2)[1] if "." in msg.subject else ""
+                logs.bad_input("bus", platform, "handler_error", msg.data, error=repr(error))
+
+        inner = await self._client.subscribe(
+            pattern,
+            cb=deliver,
+            pending_msgs_limit=_READER_MESSAGES,
+            pending_bytes_limit=_READER_BYTES,
+        )
+        # The server has the subscription before anyone is told so.
+        await self._client.flush()
+        return NatsSubscription(inner)
+
+    async def request_many(self, subject: str, payload: bytes, *, timeout: float = 5.0) -> list[Message]:
+        inbox = self._client.new_inbox()
+        answers: list[Message] = []
+        nobody = False
+        done = asyncio.Event()
+
+        def collect(message: Message) -> None:
+            nonlocal nobody
+            if message.payload:
+                answers.append(message)
+                return
+            # The server itself answers for a subject without readers.
+            nobody = message.headers is not None and message.headers.get("Status") == "503"
+            done.set()
+
+        subscription = await self.subscribe(inbox, collect)
+        try:
+            self.publish(subject, payload, reply=inbox)
+            await asyncio.wait_for(done.wait(), timeout)
+        except TimeoutError:
+            raise BusError(f"no complete answer on {subject} within {timeout} s") from None
+        finally:
+            await subscription.stop()
+        if nobody:
+            raise BusError(f"nobody answers on {subject}")
+        return answers
+
+    def on_loss(self, callback: Callable[[str], None]) -> None:
+        self._losses.append(callback)
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._client.is_connected)
+
+    async def close(self) -> None:
+        self._closing = True
+        for _ in range(200):
+            if not self._queue or not self._client.is_connected:
+                break
+            await asyncio.sleep(0.01)
+        self._writer.cancel()
+        try:
+            if self._client.is_connected:
+                await asyncio.wait_for(self._client.flush(), 2)
+        except (TimeoutError, NatsError):
+            logs.log("bus").info("nats flush at close failed", name=self._name)
+        await self._client.close()

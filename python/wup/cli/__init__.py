@@ -1,0 +1,25 @@
+"""The `wup` command: one verb per stage, all of them together, and the tools around them."""
+
+from __future__ import annotations
+
+import typer
+
+from wup.cli import stages, tools
+
+app = typer.Typer(
+    name="wup",
+    help="Consolidated order books of prediction markets: streamed, exact, replayable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+stages.register(app)
+tools.register(app)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+__all__ = ["app", "main"]

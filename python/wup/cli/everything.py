@@ -1,0 +1,60 @@
+"""All stages in one process, and where to reach them: `wup up`, and the middle of `wup demo`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from wup import runtime
+from wup.cli import running
+
+if TYPE_CHECKING:
+    from wup.config import EnvSettings, Settings
+
+
+class Everything(runtime.Process):
+    """A `Process` with every stage on the in-process bus."""
+
+    def __init__(self, settings: Settings, venue_settings: dict[str, EnvSettings]) -> None:
+        super().__init__(settings.model_copy(update={"publish_changes": True}), venue_settings)
+        self.ready: dict[str, object] = {}
+
+    async def start(self) -> None:
+        """Servers, bus, then the stages from the client's end to the venue's, then the mapping.
+
+        Raises:
+            PortInUse: a port is taken; names its setting.
+        """
+        settings = self.settings
+        host = settings.bind_host
+        await self.private_servers()
+        await self.use_local_and_nats("up", runtime.ALL_OUT, ("orderbook.snapshot.",))
+        metrics = self.metrics(9090)
+        _, books = await self.start_orderbook(settings.orderbook_http_port, "ORDERBOOK_HTTP_PORT")
+        self.settings = settings = settings.model_copy(
+            update={"orderbook_service_url": (f"http://{host}:{books.port}",)}
+        )
+        gateway = await self.start_gateway(in_process=True)
+        await self.start_normalizer(runtime.instance_name())
+        await self.start_aggregator()
+        events = await self.start_events(settings.events_http_port, "EVENTS_HTTP_PORT")
+        await self.follow_mapping()
+        self.ready = {
+            "type": "ready",
+            "ws": f"ws://{host}:{gateway.port}/ws",
+            "http": f"http://{host}:{books.port}",
+            "events": f"http://{host}:{events.port}",
+            "metrics": f"http://{host}:{metrics}/metrics",
+            "nats": self.nats_url,
+            "redis": self.redis_url,
+        }
+
+    def announce(self, *, json: bool) -> None:
+        """Print the addresses."""
+        if json:
+            running.say(self.ready)
+            return
+        for name, where in self.ready.items():
+            if name != "type":
+                sys.stdout.write(f"{name:>8}  {where}\n")
+        sys.stdout.flush()

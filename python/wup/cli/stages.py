@@ -1,0 +1,150 @@
+"""The verbs that run stages: one each over NATS, or all in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wup import config
+from wup.cli import running
+from wup.errors import SettingsError
+
+if TYPE_CHECKING:
+    from wup.config import EnvSettings, Settings
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.")]
+
+
+def settings_or_exit(**overrides: object) -> tuple[Settings, dict[str, EnvSettings]]:
+    """Settings from the environment; all errors at once, exit 2."""
+    from wup import runtime
+
+    try:
+        settings, venues = runtime.load_settings(**overrides)
+        if not config.is_loopback(settings.bind_host) and settings.tokens_file is None:
+            raise SettingsError([f"BIND_HOST: {settings.bind_host} is not loopback and TOKENS_FILE is not set"])
+    except SettingsError as error:
+        running.fail(error.problems)
+    return settings, venues
+
+
+def _port(settings: Settings, default: int) -> int:
+    return settings.http_port if settings.http_port is not None else default
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to `app`."""
+
+    @app.command()
+    def aggregator(json: JsonOption = False) -> None:
+        """Venue sockets to market.> (and normalized.> unless NORMALIZE=off)."""
+        from wup import runtime
+
+        settings, venues = settings_or_exit()
+
+        async def main(stop: asyncio.Event) -> int:
+            async with runtime.Process(settings, venues) as process:
+                forward = ("market.", "normalized.", "control.")
+                await process.use_local_and_nats("aggregator", forward, ("control.", "mapping."))
+                metrics = process.metrics(9090)
+                if settings.normalize == "inline":
+                    await process.start_normalizer(runtime.instance_name())
+                await process.start_aggregator()
+                await process.follow_mapping()
+                running.say({"type": "ready", "stage": "aggregator", "metrics": metrics})
+                await stop.wait()
+            return 0
+
+        running.run(main, log_level=settings.log_level)
+
+    @app.command()
+    def normalizer(json: JsonOption = False) -> None:
+        """market.> to normalized.>, standalone (run the aggregator with NORMALIZE=off)."""
+        from wup import runtime
+
+        settings, venues = settings_or_exit()
+
+        async def main(stop: asyncio.Event) -> int:
+            async with runtime.Process(settings, venues) as process:
+                await process.use_nats("normalizer")
+                metrics = process.metrics(9094)
+                await process.start_normalizer(runtime.instance_name())
+                await process.follow_mapping()
+                running.say({"type": "ready", "stage": "normalizer", "metrics": metrics})
+                await stop.wait()
+            return 0
+
+        running.run(main, log_level=settings.log_level)
+
+    @app.command()
+    def orderbook(json: JsonOption = False) -> None:
+        """normalized.> to consolidated books; HTTP on HTTP_PORT (8080)."""
+        from wup import runtime
+
+        settings, venues = settings_or_exit()
+
+        async def main(stop: asyncio.Event) -> int:
+            async with runtime.Process(settings, venues) as process:
+                await process.use_nats("orderbook")
+                metrics = process.metrics(9091)
+                _, http = await process.start_orderbook(_port(settings, 8080), "HTTP_PORT")
+                await process.follow_mapping()
+                running.say({"type": "ready", "stage": "orderbook", "http": http.port, "metrics": metrics})
+                await stop.wait()
+            return 0
+
+        running.run(main, log_level=settings.log_level)
+
+    @app.command()
+    def events(json: JsonOption = False) -> None:
+        """Venue REST and mapping files to Redis; HTTP on HTTP_PORT (8081)."""
+        from wup import runtime
+
+        settings, venues = settings_or_exit()
+
+        async def main(stop: asyncio.Event) -> int:
+            async with runtime.Process(settings, venues) as process:
+                await process.use_nats("events")
+                metrics = process.metrics(9092)
+                service = await process.start_events(_port(settings, 8081), "HTTP_PORT")
+                running.say({"type": "ready", "stage": "events", "http": service.port, "metrics": metrics})
+                await stop.wait()
+            return 0
+
+        running.run(main, log_level=settings.log_level)
+
+    @app.command()
+    def gateway(json: JsonOption = False) -> None:
+        """orderbook.> to WebSocket clients on WS_PORT (8082)."""
+        from wup import runtime
+
+        settings, venues = settings_or_exit()
+
+        async def main(stop: asyncio.Event) -> int:
+            async with runtime.Process(settings, venues) as process:
+                await process.use_nats("gateway")
+                metrics = process.metrics(9093)
+                service = await process.start_gateway(in_process=False)
+                running.say({"type": "ready", "stage": "gateway", "ws": service.port, "metrics": metrics})
+                await stop.wait()
+            return 0
+
+        running.run(main, log_level=settings.log_level)
+
+    @app.command()
+    def up(json: JsonOption = False) -> None:
+        """All stages in this process, with a private NATS and Redis unless NATS_URL and REDIS_URL are set."""
+        from wup.cli.everything import Everything
+
+        settings, venues = settings_or_exit(publish_changes=True)
+
+        async def main(stop: asyncio.Event) -> int:
+            async with Everything(settings, venues) as everything:
+                await everything.start()
+                everything.announce(json=json)
+                await stop.wait()
+            return 0
+
+        running.run(main, log_level=settings.log_level)

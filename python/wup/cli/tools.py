@@ -1,0 +1,121 @@
+"""The verbs around the stages: simulators, demo, replay, watch."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wup.cli import running
+from wup.cli.stages import JsonOption, settings_or_exit
+
+
+class SimVenue(StrEnum):
+    """Which simulators to run."""
+
+    BOTH = "both"
+    KALSHI = "kalshi"
+    POLYMARKET = "polymarket"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to `app`."""
+
+    @app.command()
+    def sim(
+        venue: Annotated[SimVenue, typer.Argument(help="Which venue to simulate.")] = SimVenue.BOTH,
+        seed: Annotated[int | None, typer.Option(help="Seed of the market model.")] = None,
+        mapping: Annotated[
+            Path | None, typer.Option(help="Write the mapping file of the simulated events here.")
+        ] = None,
+        json: JsonOption = False,
+    ) -> None:
+        """Wire-exact venue simulators on loopback; prints the variables that point WUP at them."""
+        from wup import config
+        from wup.errors import SettingsError
+        from wup.sim import mapping_file
+        from wup.sim.service import SimSettings, Simulators
+
+        try:
+            settings = config.load(SimSettings)
+        except SettingsError as error:
+            running.fail(error.problems)
+        update: dict[str, object] = {} if seed is None else {"sim_seed": seed}
+        if venue is not SimVenue.BOTH:
+            update["sim_venues"] = (venue.value,)
+        settings = settings.model_copy(update=update)
+
+        async def main(stop: asyncio.Event) -> int:
+            simulators = Simulators(settings)
+            await simulators.start()
+            try:
+                if mapping is not None:
+                    mapping.write_text(mapping_file(simulators.pairs))
+                if json:
+                    running.say({"type": "ready", "env": simulators.env(), "pairs": simulators.pairs})
+                else:
+                    for name, value in simulators.env().items():
+                        sys.stdout.write(f"export {name}={value}\n")
+                    sys.stdout.flush()
+                await stop.wait()
+            finally:
+                await simulators.stop()
+            return 0
+
+        running.run(main)
+
+    @app.command()
+    def demo(
+        duration: Annotated[float | None, typer.Option(help="Seconds to run; until Ctrl-C if not given.")] = None,
+        seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
+        json: JsonOption = False,
+    ) -> None:
+        """Simulated venues, all stages, a verifying client and a live ladder: everything, with no account."""
+        from wup.demo.service import Demo
+
+        settings, _ = settings_or_exit(publish_changes=True)
+
+        async def main(stop: asyncio.Event) -> int:
+            return await Demo(settings, seed=seed, json=json).run(stop, duration)
+
+        running.run(main, log_level=settings.log_level if settings.log_level != "info" else "warning")
+
+    @app.command()
+    def replay(
+        files: Annotated[list[Path], typer.Argument(help="Recordings (JSON lines, plain or zstd), in order.")],
+        out: Annotated[
+            str | None, typer.Option(help="Where the consolidated messages go, as JSON lines; - is stdout.")
+        ] = None,
+    ) -> None:
+        """A recording through normalizer and store; the summary goes to stderr."""
+        import orjson
+
+        from wup import logs
+        from wup.errors import SettingsError
+        from wup.replay import cli_run
+
+        logs.configure("warning")
+        try:
+            summary = cli_run([str(file) for file in files], out)
+        except SettingsError as error:
+            running.fail(error.problems)
+        sys.stderr.write(orjson.dumps(summary).decode() + "\n")
+
+    @app.command()
+    def watch(
+        pattern: Annotated[str, typer.Argument(help="Books, NATS rules: fed-2026-12.>, *.*.no, ...")] = ">",
+        url: Annotated[str, typer.Option(help="The gateway.")] = "ws://127.0.0.1:8082/ws",
+        duration: Annotated[float | None, typer.Option(help="Seconds to run.")] = None,
+        json: JsonOption = False,
+    ) -> None:
+        """Connect as a client, verify every digest, show the ladders; exit 1 if a digest did not match."""
+        from wup.client.watch import watch as watch_books
+
+        async def main(stop: asyncio.Event) -> int:
+            return await watch_books(pattern, url, json=json, out=sys.stdout, stop=stop, duration=duration)
+
+        running.run(main, log_level="warning")

@@ -1,0 +1,29 @@
+"""A client of the gateway: books that say whether they are exact.
+
+async with connect("ws://127.0.0.1:8082/ws") as feed:
+    async for event in feed.subscribe("fed-2026-12.>"):
+        if event.book is not None and event.book.exact:
+            print(event.book.id, event.book.best_bid, event.book.best_ask)
+"""
+
+from wup.client.book import LiveBook
+from wup.client.event import Event
+from wup.client.feed import Feed, FeedError, Refused, Stats, Subscription, connect
+from wup.client.ladder import Ladder
+from wup.client.sync import SyncFeed, connect_sync
+from wup.client.watch import watch
+
+__all__ = [
+    "Event",
+    "Feed",
+    "FeedError",
+    "Ladder",
+    "LiveBook",
+    "Refused",
+    "Stats",
+    "Subscription",
+    "SyncFeed",
+    "connect",
+    "connect_sync",
+    "watch",
+]

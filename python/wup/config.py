@@ -1,0 +1,121 @@
+"""Settings from the environment (architecture.md section 4), validated at start, all errors at once.
+
+Venue settings live in the venue's folder; `load` reads any of these classes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from wup.errors import SettingsError
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class EnvSettings(BaseSettings):
+    """Base of every settings class: frozen, read from variables named like the fields in upper case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True)
+
+
+class Settings(EnvSettings):
+    """Settings of the stages. Defaults are those of a single stage; `wup up` and `wup demo` differ as told."""
+
+    nats_url: str | None = None
+    redis_url: str | None = None
+    bind_host: str = "127.0.0.1"
+    metrics_port: Port | None = None
+    http_port: Port | None = None
+    orderbook_http_port: Port = 8080
+    events_http_port: Port = 8081
+    ws_port: Port = 8082
+    refresh_interval_secs: Annotated[float, Field(gt=0)] = 60.0
+    event_slug: Annotated[tuple[str, ...], NoDecode] = ()
+    nats_subject: str = "normalized.>"
+    publish_changes: bool = False
+    normalize: Literal["inline", "off"] = "inline"
+    shard: str = "0/1"
+    record: bool = False
+    record_dir: str = "recordings"
+    tokens_file: str | None = None
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ("localhost", "127.0.0.1", "[::1]")
+    orderbook_service_url: Annotated[tuple[str, ...], NoDecode] = ("http://localhost:8080",)
+    mappings: str = "mappings"
+    log_level: Literal["trace", "debug", "info", "warning", "warn", "error"] = "info"
+
+    @field_validator("event_slug", "allowed_origins", "allowed_hosts", "orderbook_service_url", mode="before")
+    @classmethod
+    def _comma_list(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("shard")
+    @classmethod
+    def _shard(cls, value: str) -> str:
+        index, slash, count = value.partition("/")
+        if not slash or not index.isdigit() or not count.isdigit() or not int(index) < int(count) <= 1024:
+            raise ValueError("must be i/n with 0 <= i < n")
+        return value
+
+    def shard_index(self) -> tuple[int, int]:
+        """(i, n) of SHARD."""
+        index, _, count = self.shard.partition("/")
+        return int(index), int(count)
+
+    def nats(self) -> str:
+        """NATS_URL with the default of a single stage."""
+        return self.nats_url or "nats://localhost:4222"
+
+    def redis(self) -> str:
+        """REDIS_URL with the default of a single stage."""
+        return self.redis_url or "redis://localhost:6379"
+
+
+_S = TypeVar("_S", bound=EnvSettings)
+
+
+def load(kind: type[_S], **overrides: Any) -> _S:
+    """Read one settings class.
+
+    Raises:
+        SettingsError: every wrong variable, each with its name and what it must be.
+    """
+    try:
+        return kind(**overrides)
+    except ValidationError as error:
+        raise SettingsError(
+            [
+                f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (got {item['input']!r})"
+                for item in error.errors(include_url=False)
+            ]
+        ) from None
+
+
+def load_all(kinds: dict[str, type[EnvSettings]]) -> dict[str, EnvSettings]:
+    """Read several classes; the errors of all come at once."""
+    loaded: dict[str, EnvSettings] = {}
+    problems: list[str] = []
+    for name, kind in kinds.items():
+        try:
+            loaded[name] = load(kind)
+        except SettingsError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise SettingsError(problems)
+    return loaded
+
+
+def is_loopback(host: str) -> bool:
+    """Does `host` name this machine only?"""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""`wup demo`: simulated venues, all stages, a verifying client and a live ladder."""

@@ -1,0 +1,200 @@
+"""Keeps the followed events of one venue fresh: a refresh of all every so often, new ones at once.
+
+A venue that does not answer is asked less and less often (a circuit breaker); what is known of its events
+stays, and shows its age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from wup import backoff, logs
+from wup.clock import SYSTEM_CLOCK
+from wup.mapping.catalogue import CatalogueError, EventNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from wup.clock import Clock
+    from wup.mapping.catalogue import Catalogue, VenueEventRecord
+
+_AT_ONCE = 4
+_FAILURES_TO_OPEN = 3
+_OPEN_BASE_S = 2.0
+_OPEN_CAP_S = 60.0
+
+Outcome = Literal["pending", "ok", "missing", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of the last attempt to fetch an event."""
+
+    outcome: Outcome
+    at_us: int
+    detail: str = ""
+
+
+class Breaker:
+    """Opens after three failures in a row; then one attempt at a time, after growing waits."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._not_before = 0.0
+
+    @property
+    def open(self) -> bool:
+        """The venue is taken for down."""
+        return self._failures >= _FAILURES_TO_OPEN
+
+    def wait_s(self) -> float:
+        """Seconds until the next attempt is allowed; 0 = now."""
+        return max(0.0, self._not_before - self._clock.monotonic())
+
+    def succeeded(self) -> None:
+        """The venue answered."""
+        self._failures = 0
+        self._not_before = 0.0
+
+    def failed(self, retry_after: float | None) -> None:
+        """The venue did not answer; `retry_after` is its own word and wins."""
+        self._failures += 1
+        pause = 0.0
+        if self.open:
+            tries = self._failures - _FAILURES_TO_OPEN
+            pause = backoff.full_jitter(tries, random.uniform, base=_OPEN_BASE_S, cap=_OPEN_CAP_S)
+        if retry_after is not None:
+            pause = max(pause, retry_after)
+        self._not_before = self._clock.monotonic() + pause
+
+
+class Discovery:
+    """The followed events of one venue.
+
+    Args:
+        catalogue: the venue's REST discovery.
+        refresh_s: seconds between two refreshes of the same event.
+        found: called with every event fetched.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        refresh_s: float,
+        found: Callable[[VenueEventRecord], None],
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.platform = catalogue.platform
+        self.attempts: dict[str, Attempt] = {}
+        self.breaker = Breaker(clock)
+        self.first_round = asyncio.Event()
+        """Set when every event followed at the start was asked for once, or the venue is down."""
+        self._catalogue = catalogue
+        self._refresh_s = refresh_s
+        self._found = found
+        self._clock = clock
+        self._due: dict[str, float] = {}
+        self._wake = asyncio.Event()
+
+    @property
+    def up(self) -> bool:
+        """The venue answers, as far as was tried."""
+        return not self.breaker.open
+
+    def follow(self, slugs: Collection[str]) -> None:
+        """Follow exactly these events; new ones are fetched at once."""
+        for slug in set(self._due) - set(slugs):
+            del self._due[slug]
+            self.attempts.pop(slug, None)
+        now = self._clock.monotonic()
+        for slug in slugs:
+            if slug not in self._due:
+                self._due[slug] = now
+                self.attempts[slug] = Attempt("pending", self._clock.now_us())
+        self._wake.set()
+
+    async def fetch(self, slug: str) -> VenueEventRecord:
+        """Fetch one event now, on a person's request.
+
+        Raises:
+            EventNotFound: no such event.
+            CatalogueError: the venue does not answer, or its breaker is open.
+        """
+        wait = self.breaker.wait_s()
+        if wait > 0:
+            raise CatalogueError(f"{self.platform}: not answering, next attempt in {wait:.0f} s", wait)
+        event = await self._ask(slug)
+        if slug in self._due:
+            self._due[slug] = self._clock.monotonic() + self._refresh_s
+        return event
+
+    async def run(self) -> None:
+        """Refresh for ever."""
+        while True:
+            self._wake.clear()
+            now = self._clock.monotonic()
+            due = sorted((at, slug) for slug, at in self._due.items() if at <= now)
+            pause = self.breaker.wait_s()
+            if due and pause == 0:
+                # An open breaker lets a single attempt through.
+                batch = [slug for _, slug in (due[:1] if self.breaker.open else due[:_AT_ONCE])]
+                await asyncio.gather(*(self._one(slug) for slug in batch))
+                if self.breaker.open:
+                    self.first_round.set()
+                continue
+            if not due:
+                self.first_round.set()
+                pause = max(0.0, min(self._due.values(), default=now + self._refresh_s) - now)
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(pause, 0.01))
+            except TimeoutError:
+                continue
+
+    async def _one(self, slug: str) -> None:
+        try:
+            event = await self._ask(slug)
+        except EventNotFound:
+            pass
+        except CatalogueError as error:
+            if error.retry_after is None and not self.breaker.open and slug in self._due:
+                # One event that cannot be read must not hold the others up until the venue is taken for down.
+                self._due[slug] = self._clock.monotonic() + min(self._refresh_s, _OPEN_BASE_S)
+            return
+        else:
+            if slug in self._due:
+                self._found(event)
+        if slug in self._due:
+            self._due[slug] = self._clock.monotonic() + self._refresh_s
+
+    async def _ask(self, slug: str) -> VenueEventRecord:
+        before = self.attempts.get(slug)
+        try:
+            event = await self._catalogue.event(slug)
+        except EventNotFound as error:
+            self.breaker.succeeded()
+            self._note(slug, "missing", str(error), before)
+            raise
+        except CatalogueError as error:
+            self.breaker.failed(error.retry_after)
+            self._note(slug, "failed", str(error), before)
+            raise
+        self.breaker.succeeded()
+        self._note(slug, "ok", "", before)
+        return event
+
+    def _note(self, slug: str, outcome: Outcome, detail: str, before: Attempt | None) -> None:
+        if slug in self._due:
+            self.attempts[slug] = Attempt(outcome, self._clock.now_us(), detail)
+        if outcome != "ok" and (before is None or before.outcome != outcome):
+            logs.bad_input("events", self.platform, f"event_{outcome}", detail)
+            logs.log("events").warning(
+                "event not fetched",
+                platform=self.platform,
+                slug=logs.clean(slug),
+                outcome=outcome,
+                detail=detail,
+            )

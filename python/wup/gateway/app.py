@@ -1,0 +1,155 @@
+"""HTTP beside the WebSocket: health, the page, and the orderbook service's answers from one origin."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import httpx2
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from wup.gateway.guard import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from uvicorn._types import ASGIApplication
+
+    from wup.gateway.core import Core
+
+_TIMEOUT_S = 5.0
+_PASS_ON = ("etag", "content-type", "retry-after", "link")
+_ASK = ("if-none-match", "accept")
+_MAX_ANSWER = 16 * 1024 * 1024
+
+
+def problem(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """An RFC 9457 answer."""
+    return JSONResponse(
+        {"type": "about:blank", "title": title, "status": status, "detail": detail},
+        status_code=status,
+        media_type="application/problem+json",
+        headers=headers,
+    )
+
+
+class Upstream:
+    """The orderbook service, all its shards."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        self._client = httpx2.AsyncClient(timeout=_TIMEOUT_S, trust_env=False)
+
+    async def get(self, path: str, query: str, headers: dict[str, str]) -> Response:
+        """Ask the shards in turn; the first that knows the thing answers."""
+        last: Response | None = None
+        for url in self._urls:
+            address = f"{url}{path}" + (f"?{query}" if query else "")
+            try:
+                answer = await self._client.get(address, headers=headers)
+            except httpx2.HTTPError as error:
+                last = problem(502, "Bad Gateway", f"orderbook service: {type(error).__name__}")
+                continue
+            passed = {name: answer.headers[name] for name in _PASS_ON if name in answer.headers}
+            if len(answer.content) > _MAX_ANSWER:
+                return problem(502, "Bad Gateway", "orderbook service: answer too large")
+            last = Response(answer.content, status_code=answer.status_code, headers=passed)
+            if answer.status_code != httpx2.codes.NOT_FOUND:
+                return last
+        return last or problem(502, "Bad Gateway", "no orderbook service")
+
+    async def get_list(self, path: str, query: str, headers: dict[str, str], key: str) -> Response:
+        """A list that every shard has a part of, merged in id order."""
+        if len(self._urls) == 1:
+            return await self.get(path, query, headers)
+        merged: list[dict[str, object]] = []
+        more = False
+        for url in self._urls:
+            try:
+                answer = await self._client.get(f"{url}{path}" + (f"?{query}" if query else ""))
+                answer.raise_for_status()
+                body = answer.json()
+                merged.extend(body[key])
+                more = more or bool(body.get("next"))
+            except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+                # Half a list would look like a whole one.
+                return problem(502, "Bad Gateway", f"orderbook service: {type(error).__name__}")
+        name = "book" if key == "books" else "id"
+        merged.sort(key=lambda item: str(item.get(name, "")))
+        following = merged[-1].get(name) if more and merged else None
+        return JSONResponse({key: merged, "next": following})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def build(core: Core, upstream: Upstream, problems: Callable[[], list[str]]) -> ASGIApplication:
+    """The application; `problems` names why the gateway is not ready."""
+    app = FastAPI(title="WUP gateway", docs_url=None, redoc_url=None)
+    page = resources.files("wup.gateway").joinpath("page.html").read_text("utf-8")
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process is up."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        """Ready to serve exact books, or 503 with reason codes."""
+        reasons = problems()
+        if reasons:
+            return JSONResponse({"status": "not ready", "reasons": reasons}, status_code=503)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> HTMLResponse:
+        """A page that shows the books live."""
+        return HTMLResponse(page)
+
+    @app.get("/ws", include_in_schema=False)
+    async def upgrade() -> Response:
+        """A plain request where a WebSocket is."""
+        return problem(426, "Upgrade Required", "this is a WebSocket", {"Upgrade": "websocket"})
+
+    @app.get("/v1/books")
+    async def books(request: Request) -> Response:
+        """Books of all shards, from the orderbook service."""
+        return await upstream.get_list("/v1/books", request.url.query, _headers(request), "books")
+
+    @app.get("/v1/books/{book}")
+    async def book(request: Request) -> Response:
+        """One book, YES or NO."""
+        return await upstream.get(_path(request), request.url.query, _headers(request))
+
+    @app.get("/v1/aggregates")
+    async def aggregates(request: Request) -> Response:
+        """Aggregates of all shards."""
+        return await upstream.get_list("/v1/aggregates", request.url.query, _headers(request), "aggregates")
+
+    @app.get("/v1/aggregates/{aggregate}")
+    async def aggregate(request: Request) -> Response:
+        """One aggregate."""
+        return await upstream.get(_path(request), request.url.query, _headers(request))
+
+    @app.exception_handler(404)
+    async def missing(request: Request, error: Exception) -> Response:
+        """Errors have one form."""
+        return problem(404, "Not Found", "no such resource")
+
+    @app.exception_handler(405)
+    async def refused(request: Request, error: Exception) -> Response:
+        """Only reading is offered."""
+        return problem(405, "Method Not Allowed", "GET only", {"Allow": "GET"})
+
+    return Guard(app, core)
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {name: request.headers[name] for name in _ASK if name in request.headers}
+
+
+def _path(request: Request) -> str:
+    raw: bytes = request.scope["raw_path"]
+    return raw.decode("ascii").partition("?")[0]

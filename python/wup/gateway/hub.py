@@ -1,0 +1,200 @@
+"""Who reads what: the subscription index, and the fan-out of verified messages.
+
+Patterns are looked at when a client subscribes and when a book appears, never when a change goes through.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from wup.gateway.stream import ShapedStream, Stream, TradeFeed
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from wup.clock import Clock
+    from wup.gateway.mirror import Kind, MirroredBook, Mirrors
+    from wup.gateway.outbox import Wakeup
+    from wup.gateway.pattern import Pattern
+    from wup.gateway.protocol import Options
+    from wup.gateway.session import Session
+
+
+_K = TypeVar("_K")
+
+
+class Subscription:
+    """One pattern of one client, with its options, and the streams it reads."""
+
+    __slots__ = ("feeds", "options", "pattern", "session", "streams")
+
+    def __init__(self, session: Session, pattern: Pattern, options: Options) -> None:
+        self.session = session
+        self.pattern = pattern
+        self.options = options
+        self.streams: set[Stream] = set()
+        self.feeds: set[TradeFeed] = set()
+
+
+class Hub:
+    """All subscriptions over all books. Implements the mirror's `Listener`."""
+
+    def __init__(self, wakeup: Wakeup, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+        self.mirrors: Mirrors  # set by the service: hub and mirrors know each other
+        self._wakeup = wakeup
+        self._clock = clock
+        self._loop = loop
+        self._wild: dict[Pattern, set[Subscription]] = {}
+        self._named: dict[str, set[Subscription]] = {}
+        self._by_aggregate: dict[str, dict[str, MirroredBook]] = {}
+        self._by_asset: dict[str, set[MirroredBook]] = {}
+
+    # --- finding books ----------------------------------------------------------------------------
+
+    def find(self, pattern: Pattern) -> list[MirroredBook]:
+        """The books that a pattern matches now."""
+        if pattern.kind == "asset":
+            return list(self._by_asset.get(pattern.yes, ()))
+        if pattern.kind == "book":
+            book = self.mirrors.books.get(pattern.yes)
+            return [] if book is None else [book]
+        aggregate = pattern.aggregate
+        books: Iterable[MirroredBook] = (
+            self.mirrors.books.values()
+            if aggregate is None
+            else self._by_aggregate.get(aggregate, {}).values()
+        )
+        if pattern.yes == ">":
+            return list(books)
+        return [book for book in books if pattern.matches(book.book)]
+
+    def stream(self, book: MirroredBook, pattern: Pattern, options: Options) -> Stream:
+        """The stream of `book` that a subscription reads, made on first use."""
+        key = (pattern.no, options.depth, options.every_ms)
+        stream = book.streams.get(key)
+        if stream is None:
+            if options.depth is None and options.every_ms is None:
+                stream = Stream(book, pattern.no, self._wakeup, self._clock)
+            else:
+                stream = ShapedStream(
+                    book,
+                    pattern.no,
+                    options.depth,
+                    options.every_ms,
+                    self._wakeup,
+                    self._clock,
+                    self._loop,
+                )
+            book.streams[key] = stream
+        return stream
+
+    def feed(self, book: MirroredBook, no: bool) -> TradeFeed:
+        """The trades of `book`."""
+        feed = book.trades.get(no)
+        if feed is None:
+            feed = book.trades[no] = TradeFeed(no, self._wakeup)
+        return feed
+
+    def add(self, subscription: Subscription) -> None:
+        """Tell this subscription about books that appear later."""
+        pattern = subscription.pattern
+        if pattern.kind == "wild":
+            self._wild.setdefault(pattern, set()).add(subscription)
+        else:
+            self._named.setdefault(pattern.yes, set()).add(subscription)
+
+    def discard(self, subscription: Subscription) -> None:
+        """The opposite of `add`."""
+        pattern = subscription.pattern
+        if pattern.kind == "wild":
+            _discard(self._wild, pattern, subscription)
+        else:
+            _discard(self._named, pattern.yes, subscription)
+
+    # --- what the mirror says ---------------------------------------------------------------------
+
+    def added(self, book: MirroredBook) -> None:
+        """A book appeared: it joins every subscription that matches."""
+        self._by_aggregate.setdefault(book.book.partition(".")[0], {})[book.book] = book
+        for pattern, subscriptions in list(self._wild.items()):
+            if pattern.matches(book.book):
+                self._join(book, subscriptions)
+        self._join(book, self._named.get(book.book, ()))
+
+    def _join(self, book: MirroredBook, subscriptions: Iterable[Subscription]) -> None:
+        for subscription in list(subscriptions):
+            subscription.session.join(subscription, book)
+
+    def changed(self, book: MirroredBook, payload: bytes, kind: Kind) -> None:
+        """One verified message: every stream of the book that somebody reads."""
+        now = self._clock.monotonic()
+        for stream in book.streams.values():
+            stream.advance(payload, kind, now)
+
+    def traded(self, book: MirroredBook, payload: bytes) -> None:
+        """One trade."""
+        now = self._clock.monotonic()
+        for feed in book.trades.values():
+            feed.send(payload, now)
+
+    def lost(self, book: MirroredBook, why: str) -> None:
+        """Readers are told that the book is not exact."""
+        now = self._clock.monotonic()
+        for stream in book.streams.values():
+            stream.lost(why, now)
+
+    def restored(self, book: MirroredBook) -> None:
+        """Readers get their snapshots."""
+        for stream in book.streams.values():
+            stream.restored()
+
+    def relinked(self, book: MirroredBook, before: frozenset[str]) -> None:
+        """The legs of a book are others than before: subscriptions by asset follow."""
+        for asset in before - book.assets:
+            books = self._by_asset.get(asset)
+            if books is not None:
+                books.discard(book)
+                if not books:
+                    del self._by_asset[asset]
+            for subscription in list(self._named.get(asset, ())):
+                subscription.session.part(subscription, book)
+        for asset in book.assets - before:
+            self._by_asset.setdefault(asset, set()).add(book)
+            self._join(book, self._named.get(asset, ()))
+
+    def removed(self, book: MirroredBook) -> None:
+        """A book is over: nobody reads it any more."""
+        aggregate = book.book.partition(".")[0]
+        books = self._by_aggregate.get(aggregate)
+        if books is not None:
+            books.pop(book.book, None)
+            if not books:
+                del self._by_aggregate[aggregate]
+        before, book.assets = book.assets, frozenset()
+        self.relinked(book, before)
+        for pattern, subscriptions in list(self._wild.items()):
+            if pattern.matches(book.book):
+                for subscription in list(subscriptions):
+                    subscription.session.part(subscription, book)
+        for subscription in list(self._named.get(book.book, ())):
+            subscription.session.part(subscription, book)
+        for stream in book.streams.values():
+            stream.drop()
+        book.streams.clear()
+        book.trades.clear()
+
+    def release(self, stream: Stream) -> None:
+        """Forget a stream that nobody reads."""
+        if stream.empty():
+            stream.drop()
+            book = stream.book
+            book.streams.pop((stream.no, stream.depth, stream.every_ms), None)
+
+
+def _discard(index: dict[_K, set[Subscription]], key: _K, subscription: Subscription) -> None:
+    subscriptions = index.get(key)
+    if subscriptions is not None:
+        subscriptions.discard(subscription)
+        if not subscriptions:
+            del index[key]

@@ -1,0 +1,96 @@
+"""Limits of wire.md section 4: settings, with the contract's defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from wup.config import EnvSettings
+
+Count = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Limits(EnvSettings):
+    """What one client, one address and all clients together may use."""
+
+    ws_message_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    ws_json_depth: Count = 8
+    ws_rate: Count = 20
+    ws_burst: Count = 40
+    ws_patterns: Count = 256
+    ws_books: Count = 5_000
+    ws_per_address: Count = 32
+    ws_connections: Count = 2_000
+    ws_connects_per_second: Count = 100
+    ws_heartbeat_ms: Count = 1_000
+    ws_slow_bytes: Count = 1_048_576
+    ws_slow_ms: Count = 500
+    ws_snapshot_bytes: Count = 262_144
+    ws_send_buffer_bytes: Count = 262_144
+    ws_stuck_s: Seconds = 10.0
+    ws_ping_s: Seconds = 15.0
+    ws_pong_s: Seconds = 10.0
+    ws_auth_s: Seconds = 5.0
+    ws_first_subscribe_s: Seconds = 30.0
+    ws_handshake_s: Seconds = 5.0
+    ws_frame_s: Seconds = 10.0
+    ws_fragments: Count = 16
+
+
+class Bucket:
+    """A token bucket: `rate` a second, `burst` at once. Time is passed in, in seconds."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Use one token; False when there is none."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Admission:
+    """Counts connections: per address, in all, and new ones per second."""
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limits = limits
+        self._by_address: dict[str, int] = {}
+        self._total = 0
+        self._arrivals = Bucket(limits.ws_connects_per_second, limits.ws_connects_per_second, now)
+
+    @property
+    def total(self) -> int:
+        """Connections admitted and not yet gone."""
+        return self._total
+
+    def admit(self, address: str, now: float) -> str | None:
+        """None and the place is taken, or the reason why not."""
+        if self._total >= self._limits.ws_connections:
+            return "too many connections"
+        if self._by_address.get(address, 0) >= self._limits.ws_per_address:
+            return "too many connections from this address"
+        if not self._arrivals.take(now):
+            return "too many new connections"
+        self._total += 1
+        self._by_address[address] = self._by_address.get(address, 0) + 1
+        return None
+
+    def leave(self, address: str) -> None:
+        """Give the place back."""
+        self._total -= 1
+        left = self._by_address.get(address, 0) - 1
+        if left > 0:
+            self._by_address[address] = left
+        else:
+            self._by_address.pop(address, None)

@@ -1,0 +1,465 @@
+"""The verified mirror: one native `MirrorBook` per book, and no message that it did not confirm goes on.
+
+`Mirrors` reads changes, trades and marks of the bus (one subscription, so their order holds), tells its
+listener what may be forwarded, and fetches whole books when something is missing: changes are buffered, the
+snapshot asked for, the buffer replayed on top (wire.md section 3 rule 9). A snapshot is never applied to a
+book that is being served, else readers would miss the deltas between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import orjson
+
+from wup import logs, subjects
+from wup._core import CoreError, MirrorBook
+from wup.backoff import full_jitter
+from wup.metrics import MIRROR_BROKEN
+
+if TYPE_CHECKING:
+    from wup.bus import Message
+    from wup.clock import Clock
+    from wup.gateway.source import SnapshotSource
+    from wup.gateway.stream import Stream, TradeFeed
+
+Kind = Literal["snapshot", "delta", "status", "other"]
+
+_HEADS: dict[bytes, Kind] = {
+    b'{"type":"del': "delta",
+    b'{"type":"sna': "snapshot",
+    b'{"type":"sta': "status",
+}
+_BUFFER = 4_096  # messages kept while a book waits for its snapshot
+_NO_MARKS_S = 5.0
+_SILENT_S = 3.0
+_CLOSED_S = 60.0
+_FORGET_S = 90.0
+_UNANSWERED = 6
+_ANSWERS_PER_TURN = 50
+
+_CHANGES = subjects.changes("")
+_TRADES = subjects.trades("")
+_MARKS = subjects.orderbook_marks("")
+
+
+def kind_of(payload: bytes) -> Kind:
+    """The `type` of a consolidated message; our own publisher writes it first, others need not."""
+    kind = _HEADS.get(payload[:12])
+    if kind is not None:
+        return kind
+    body = orjson.loads(payload)
+    name = body.get("type") if isinstance(body, dict) else None
+    return name if name in ("snapshot", "delta", "status") else "other"
+
+
+class MirroredBook:
+    """One YES book: its mirror, and who reads it.
+
+    `serving` is true while the mirror is exact and vouched for; only then is anything sent from it.
+    """
+
+    __slots__ = (
+        "assets",
+        "book",
+        "buffer",
+        "closed_at",
+        "high",
+        "label",
+        "marked_at",
+        "mirror",
+        "no_book",
+        "serving",
+        "shard",
+        "streams",
+        "title",
+        "trades",
+        "unanswered",
+    )
+
+    def __init__(self, book: str, now: float) -> None:
+        self.book = book
+        self.no_book = book.removesuffix(".yes") + ".no"
+        self.mirror = MirrorBook()
+        self.serving = False
+        self.buffer: list[bytes] = []
+        self.high = (0, 0)
+        self.shard: str | None = None
+        self.title: str | None = None
+        self.label: str | None = None
+        self.assets: frozenset[str] = frozenset()
+        self.streams: dict[tuple[bool, int | None, int | None], Stream] = {}
+        self.trades: dict[bool, TradeFeed] = {}
+        self.marked_at = now
+        self.closed_at: float | None = None
+        self.unanswered = 0
+
+    def state(self) -> str:
+        """The book's state as a reader may be told it."""
+        return self.mirror.state if self.serving else "down"
+
+
+class Listener(Protocol):
+    """What is done with verified messages."""
+
+    def added(self, book: MirroredBook) -> None: ...
+    def changed(self, book: MirroredBook, payload: bytes, kind: Kind) -> None: ...
+    def traded(self, book: MirroredBook, payload: bytes) -> None: ...
+    def lost(self, book: MirroredBook, why: str) -> None: ...
+    def restored(self, book: MirroredBook) -> None: ...
+    def relinked(self, book: MirroredBook, before: frozenset[str]) -> None: ...
+    def removed(self, book: MirroredBook) -> None: ...
+
+
+class Mirrors:
+    """All books of one gateway."""
+
+    def __init__(
+        self, source: SnapshotSource, listener: Listener, clock: Clock, rng: random.Random | None = None
+    ) -> None:
+        self.books: dict[str, MirroredBook] = {}
+        self._source = source
+        self._listener = listener
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 (jitter)
+        self._by_subject: dict[str, MirroredBook] = {}
+        self._shards: dict[str, float] = {}
+        self._silent: set[str] = set()
+        self._started = clock.monotonic()
+        self._warned = False
+        self._mute = False  # no shard is heard at all
+        self._loaded = False
+        self._wanted: dict[str, MirroredBook] = {}
+        self._wanted_all = True
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to fetch what is missing and to watch the marks."""
+        self._started = self._clock.monotonic()
+        self._tasks = [
+            asyncio.create_task(self._refill(), name="gateway-refill"),
+            asyncio.create_task(self._watch(), name="gateway-watch"),
+        ]
+
+    async def stop(self) -> None:
+        """End both tasks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def problems(self) -> list[str]:
+        """Why this gateway is not ready; empty when it is."""
+        found: list[str] = []
+        if not self._loaded:
+            found.append("loading")
+        now = self._clock.monotonic()
+        if not self._shards:
+            found.append("no_marks")
+        elif any(now - at > _NO_MARKS_S for at in self._shards.values()):
+            found.append("marks_late")
+        return found
+
+    # --- what the bus brings ----------------------------------------------------------------------
+
+    def handle(self, message: Message) -> None:
+        """One message of `orderbook.>`. Never raises for what the message says."""
+        subject = message.subject
+        book = self._by_subject.get(subject)
+        if book is not None:
+            self._change(book, message.payload)
+        elif subject.startswith(_CHANGES):
+            book = self._book(subject[len(_CHANGES) :])
+            if book is not None:
+                self._change(book, message.payload)
+        elif subject.startswith(_TRADES):
+            book = self.books.get(subject[len(_TRADES) :])
+            if book is not None and book.serving:
+                self._listener.traded(book, message.payload)
+        elif subject.startswith(_MARKS):
+            self._marks(subject[len(_MARKS) :], message.payload)
+
+    def doubt_all(self, why: str) -> None:
+        """Messages were lost somewhere: no book is vouched for until it was fetched anew."""
+        for book in list(self.books.values()):
+            if book.serving:
+                self._lost(book, why, None)
+        self._wanted_all = True
+        self._wake.set()
+
+    def _book(self, book_id: str) -> MirroredBook | None:
+        book = self.books.get(book_id)
+        if book is None:
+            tokens = book_id.split(".")
+            if len(tokens) != 3 or tokens[2] != "yes":
+                logs.bad_input("gateway", "", "bad_book", book_id)
+                return None
+            book = self.books[book_id] = MirroredBook(book_id, self._clock.monotonic())
+            self._by_subject[subjects.changes(book_id)] = book
+            self._listener.added(book)
+            self._need(book)
+        return book
+
+    def _change(self, book: MirroredBook, payload: bytes) -> None:
+        if not book.serving:
+            self._hold(book, payload)
+            return
+        try:
+            verdict = book.mirror.apply(payload)
+            kind = kind_of(payload)
+        except (CoreError, orjson.JSONDecodeError) as error:
+            logs.bad_input("gateway", "", "bad_change", payload, error=str(error))
+            self._lost(book, "gap", None)
+            return
+        if verdict == "exact":
+            if kind == "delta":
+                self._listener.changed(book, payload, kind)
+            elif kind != "other" and self._learn(book, payload):
+                self._listener.changed(book, payload, kind)
+        elif verdict != "ignored":
+            MIRROR_BROKEN.labels(verdict).inc()
+            self._lost(book, "gap", payload)
+
+    def _hold(self, book: MirroredBook, payload: bytes) -> None:
+        """A change of a book that waits for its snapshot."""
+        try:
+            is_snapshot = kind_of(payload) == "snapshot"
+        except orjson.JSONDecodeError:
+            logs.bad_input("gateway", "", "bad_change", payload)
+            return
+        if is_snapshot:
+            # It came in order, so it stands above everything buffered before it.
+            if self._fill(book, payload):
+                book.buffer.clear()
+                self._restored(book)
+            return
+        if len(book.buffer) >= _BUFFER:
+            del book.buffer[: _BUFFER // 2]
+        book.buffer.append(payload)
+
+    def _fill(self, book: MirroredBook, payload: bytes) -> bool:
+        """Put a whole book into the mirror; False when it cannot be used."""
+        try:
+            verdict = book.mirror.apply(payload)
+        except CoreError as error:
+            logs.bad_input("gateway", "", "bad_snapshot", payload, error=str(error))
+            return False
+        if verdict != "exact" or book.mirror.book != book.book:
+            logs.bad_input("gateway", "", f"snapshot_{verdict}", payload)
+            book.mirror = MirrorBook()
+            return False
+        if (book.mirror.epoch, book.mirror.seq) < book.high:
+            # An answer from before what was already shown: the next one will be newer.
+            book.mirror.doubt()
+            return False
+        return self._learn(book, payload)
+
+    def _learn(self, book: MirroredBook, payload: bytes) -> bool:
+        """Title, label and legs of a snapshot or status."""
+        body = orjson.loads(payload)
+        if body.get("book") != book.book:
+            logs.bad_input("gateway", "", "wrong_book", payload)
+            self._lost(book, "gap", None)
+            return False
+        book.title = body.get("title", book.title)
+        book.label = body.get("label", book.label)
+        legs = body.get("legs")
+        if isinstance(legs, dict):
+            before = book.assets
+            book.assets = frozenset(f"{leg['platform']}:{leg['asset']}" for leg in legs.values())
+            if before != book.assets:
+                self._listener.relinked(book, before)
+        if book.mirror.state == "closed":
+            book.closed_at = book.closed_at or self._clock.monotonic()
+        else:
+            book.closed_at = None
+        return True
+
+    # --- holes ------------------------------------------------------------------------------------
+
+    def _lost(self, book: MirroredBook, why: str, payload: bytes | None) -> None:
+        if book.serving:
+            book.high = max(book.high, (book.mirror.epoch, book.mirror.seq))
+            book.serving = False
+            book.buffer.clear()
+            self._listener.lost(book, why)
+        if payload is not None:
+            book.buffer.append(payload)
+        book.mirror.doubt()
+        self._need(book)
+
+    def _need(self, book: MirroredBook) -> None:
+        self._wanted[book.book] = book
+        self._wake.set()
+
+    def _restored(self, book: MirroredBook) -> None:
+        book.serving = True
+        book.unanswered = 0
+        self._wanted.pop(book.book, None)
+        self._listener.restored(book)
+
+    def _answered(self, payload: bytes) -> None:
+        """One snapshot that was asked for."""
+        try:
+            body = orjson.loads(payload)
+            book_id = body["book"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            logs.bad_input("gateway", "", "bad_snapshot", payload)
+            return
+        book = self._book(book_id) if isinstance(book_id, str) else None
+        if book is None:
+            return
+        book.unanswered = 0
+        if book.serving or not self._heard(book) or not self._fill(book, payload):
+            return
+        held, book.buffer = book.buffer, []
+        for index, change in enumerate(held):
+            try:
+                verdict = book.mirror.apply(change)
+            except CoreError as error:
+                logs.bad_input("gateway", "", "bad_change", change, error=str(error))
+                book.mirror.doubt()
+                return
+            if verdict in ("gap", "broken"):
+                MIRROR_BROKEN.labels(verdict).inc()
+                book.high = max(book.high, (book.mirror.epoch, book.mirror.seq))
+                book.buffer = held[index:]
+                book.mirror.doubt()
+                return
+            if verdict == "exact" and kind_of(change) == "status" and not self._learn(book, change):
+                return
+        self._restored(book)
+
+    async def _refill(self) -> None:
+        """Ask for what is missing, until nothing is."""
+        attempt = 0
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            whole, self._wanted_all = self._wanted_all, False
+            wanted, self._wanted = self._wanted, {}
+            try:
+                for pattern in [">"] if whole else _patterns(wanted):
+                    await self._ask(pattern)
+                failed = False
+                self._loaded = self._loaded or whole
+            except Exception as error:  # a source may fail in any way; this task must outlive it
+                logs.log("gateway").warning("snapshots failed", error=str(error) or repr(error))
+                failed = True
+                self._wanted_all = self._wanted_all or whole
+            missing = [
+                book
+                for book in wanted.values()
+                if not book.serving and book.book in self.books and self._heard(book)
+            ]
+            for book in missing:
+                book.unanswered += 0 if failed else 1
+                if book.unanswered >= _UNANSWERED:
+                    self._remove(book)
+                else:
+                    self._wanted[book.book] = book
+            if failed or missing:
+                await asyncio.sleep(full_jitter(attempt, self._rng.uniform, cap=2.0))
+                attempt += 1
+                self._wake.set()
+            else:
+                attempt = 0
+
+    async def _ask(self, pattern: str) -> None:
+        count = 0
+        async for payload in self._source.stream(pattern):
+            self._answered(payload)
+            count += 1
+            if count % _ANSWERS_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    def _remove(self, book: MirroredBook) -> None:
+        """The service knows this book no more."""
+        if book.serving and book.closed_at is None:
+            self._listener.lost(book, "unmapped")
+        self.books.pop(book.book, None)
+        self._by_subject.pop(subjects.changes(book.book), None)
+        self._wanted.pop(book.book, None)
+        self._listener.removed(book)
+
+    # --- marks ------------------------------------------------------------------------------------
+
+    def _marks(self, shard: str, payload: bytes) -> None:
+        now = self._clock.monotonic()
+        try:
+            books: dict[str, list[int]] = orjson.loads(payload)["books"]
+            marks = [(name, (int(mark[0]), int(mark[1])), int(mark[2])) for name, mark in books.items()]
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError, AttributeError):
+            logs.bad_input("gateway", "", "bad_marks", payload)
+            return
+        self._shards[shard] = now
+        if self._mute or shard in self._silent:
+            self._mute = False
+            self._silent.discard(shard)
+            self._wanted_all = True
+            self._wake.set()
+        for name, position, digest in marks:
+            book = self._book(name)
+            if book is None:
+                continue
+            book.shard = shard
+            book.marked_at = now
+            book.unanswered = 0
+            if not book.serving:
+                continue
+            own = (book.mirror.epoch, book.mirror.seq)
+            if position > own:
+                MIRROR_BROKEN.labels("mark_ahead").inc()
+                book.high = max(book.high, position)
+                self._lost(book, "gap", None)
+            elif position == own and digest != book.mirror.digest:
+                MIRROR_BROKEN.labels("mark_digest").inc()
+                self._lost(book, "gap", None)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(0.25)
+            self.check()
+
+    def check(self) -> None:
+        """Late marks and books that are over; called four times a second."""
+        now = self._clock.monotonic()
+        log = logs.log("gateway")
+        if not self._shards:
+            self._mute = now - self._started > _SILENT_S
+            if not self._warned and now - self._started > _NO_MARKS_S:
+                self._warned = True
+                log.error(
+                    "no marks from the orderbook service for 5 s: does it run with PUBLISH_CHANGES=true?"
+                )
+        for shard, at in self._shards.items():
+            if now - at > _SILENT_S and shard not in self._silent:
+                self._silent.add(shard)
+                log.error("marks of the orderbook service stopped (PUBLISH_CHANGES)", shard=shard)
+        for book in list(self.books.values()):
+            if book.serving and not self._heard(book):
+                self._lost(book, "upstream_silent", None)
+            elif book.closed_at is not None and now - book.closed_at > _CLOSED_S:
+                self._remove(book)
+            elif self._shards and not self._silent and now - book.marked_at > _FORGET_S:
+                # Marks name every book once in thirty seconds: this one is gone.
+                self._remove(book)
+
+    def _heard(self, book: MirroredBook) -> bool:
+        """Do marks vouch for this book's producer?"""
+        if self._mute:
+            return False
+        if book.shard is None:
+            return not self._silent or len(self._silent) < len(self._shards)
+        return book.shard not in self._silent
+
+
+def _patterns(wanted: dict[str, MirroredBook]) -> list[str]:
+    """Few books are asked for one by one, many all at once."""
+    return list(wanted) if len(wanted) <= 8 else [">"]

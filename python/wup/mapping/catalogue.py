@@ -1,0 +1,101 @@
+"""The typed event model that every venue's catalogue is read into, and what a catalogue can do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping  # noqa: TC003  read when stored records are validated
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from wup.errors import WupError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MarketStatus = Literal["open", "halted", "closed", "resolved"]
+
+
+def rules_sha256(rules: str) -> str:
+    """SHA-256 hex over the UTF-8 of a market's joined rule texts: what a confirmed leg is bound to."""
+    return hashlib.sha256(rules.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class VenueMarket:
+    """One binary market of a venue."""
+
+    market_id: str
+    asset_id: str
+    """The asset that WUP follows: the YES side."""
+    assets: tuple[str, ...]
+    """All assets of the market, the YES side first."""
+    label: str
+    """Short outcome name, in the venue's words."""
+    question: str
+    status: MarketStatus
+    rules: str
+    """All rule texts, joined: what `rules_sha256` is taken over."""
+    outcomes: tuple[str, ...] = ()
+    """The venue's names of the outcomes, one per asset; empty where an asset has two sides of its own."""
+    tick: str | None = None
+    min_size: str | None = None
+    close_us: int | None = None
+    result: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VenueEventRecord:
+    """One event of a venue with its markets."""
+
+    platform: str
+    slug: str
+    title: str
+    category: str | None
+    exclusive: bool
+    markets: tuple[VenueMarket, ...]
+    fetched_us: int
+    close_us: int | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+    def market(self, market_id: str) -> VenueMarket | None:
+        """The market of that id."""
+        return next((market for market in self.markets if market.market_id == market_id), None)
+
+
+class CatalogueError(WupError):
+    """The venue's catalogue cannot answer now; `retry_after` seconds where the venue said so."""
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class EventNotFound(CatalogueError):
+    """The venue has no such event."""
+
+
+class Catalogue(Protocol):
+    """REST discovery of one venue."""
+
+    platform: str
+    bare_slugs: bool
+    """A slug that names no platform is this venue's (`EVENT_SLUG`)."""
+
+    async def event(self, slug: str) -> VenueEventRecord:
+        """One event with its markets.
+
+        Raises:
+            EventNotFound: no such event.
+            CatalogueError: the venue did not answer, or not in a form that can be read.
+        """
+        ...
+
+    def events(self) -> AsyncIterator[VenueEventRecord]:
+        """Every open event, page by page, within the venue's rate limit."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...

@@ -1,0 +1,184 @@
+"""How a stage holds the mapping: a whole table in memory, swapped when a new version is announced.
+
+No message ever waits for Redis. When Redis is away, or holds something that cannot be read, the last good
+table stays and `healthy` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from wup import backoff, logs, subjects
+from wup.mapping.redis import REDIS_ERRORS, MappingMoves, MappingStore, connect
+from wup.mapping.table import EMPTY, MappingTable
+from wup.mapping.unified import UnifiedMarket, table_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wup.bus import Bus, Message
+    from wup.bus.base import Subscription
+
+_MAX_INCREMENT = 500
+_KEPT_ANNOUNCEMENTS = 64
+
+
+def announcement(version: int, previous: int, markets: list[str] | None) -> bytes:
+    """Payload of `mapping.changed`: which unified markets changed between two versions, None for unknown."""
+    return orjson.dumps({"type": "mapping", "version": version, "previous": previous, "markets": markets})
+
+
+class MappingSource:
+    """The mapping of one stage.
+
+    Args:
+        redis_url: where the event service writes.
+        bus: carries `mapping.changed`; what it loses the slow poll finds.
+        poll_s: seconds between looks at `mapping:version`.
+    """
+
+    def __init__(self, redis_url: str, bus: Bus, *, poll_s: float = 2.0) -> None:
+        self._redis = connect(redis_url)
+        self._store = MappingStore(self._redis)
+        self._bus = bus
+        self._poll_s = poll_s
+        self._markets: dict[str, UnifiedMarket] = {}
+        self._callbacks: list[Callable[[MappingTable], None]] = []
+        self._announced: list[tuple[int, int, list[str] | None]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._subscription: Subscription | None = None
+        self._reachable = False
+        self._rejected: dict[str, str] = {}
+        self.table: MappingTable = EMPTY
+
+    @property
+    def healthy(self) -> bool:
+        """Redis answers, and all of the mapping that it holds is in force here."""
+        return self._reachable and not self._rejected
+
+    @property
+    def problem(self) -> str | None:
+        """Why not healthy, in a few words."""
+        if not self._reachable:
+            return "redis_unreachable"
+        return f"mapping_records_rejected:{len(self._rejected)}" if self._rejected else None
+
+    def on_change(self, callback: Callable[[MappingTable], None]) -> None:
+        """`callback(table)` for every later version, in this process's event loop."""
+        self._callbacks.append(callback)
+
+    async def start(self, *, wait_s: float = 10.0) -> MappingTable:
+        """Begin to follow the mapping; returns the first table, or `EMPTY` when none came in `wait_s`."""
+        self._subscription = await self._bus.subscribe(subjects.MAPPING_CHANGED, self._heard)
+        first = asyncio.Event()
+        self._callbacks.append(lambda _: first.set())
+        marker = self._callbacks[-1]
+        self._task = asyncio.create_task(self._follow(), name="mapping-source")
+        try:
+            await asyncio.wait_for(first.wait(), wait_s)
+        except TimeoutError:
+            logs.log("mapping").warning("no mapping yet", waited_s=wait_s, problem=self.problem)
+        finally:
+            self._callbacks.remove(marker)
+        return self.table
+
+    async def stop(self) -> None:
+        """No callback after this returns."""
+        if self._subscription is not None:
+            await self._subscription.stop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._redis.aclose()
+
+    def _heard(self, message: Message) -> None:
+        try:
+            body: Any = orjson.loads(message.payload)
+            version, previous, markets = int(body["version"]), int(body["previous"]), body["markets"]
+            if markets is not None and not all(isinstance(hid, str) for hid in markets):
+                raise ValueError("markets must be texts")
+        except (ValueError, KeyError, TypeError) as error:
+            logs.bad_input("mapping", "", "bad_announcement", message.payload, error=repr(error))
+        else:
+            self._announced.append((version, previous, markets))
+            del self._announced[:-_KEPT_ANNOUNCEMENTS]
+        self._wake.set()
+
+    async def _follow(self) -> None:
+        failures = 0
+        while True:
+            self._wake.clear()
+            try:
+                await self._refresh()
+                failures = 0
+                pause = self._poll_s
+            except (*REDIS_ERRORS, MappingMoves) as error:
+                if self._reachable or failures == 0:
+                    logs.log("mapping").warning("mapping not readable, the last one stays", error=repr(error))
+                self._reachable = False
+                pause = min(self._poll_s, 0.05 + backoff.full_jitter(failures, random.uniform))
+                failures += 1
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause)
+            except TimeoutError:
+                continue
+
+    async def _refresh(self) -> None:
+        version = await self._store.version()
+        if version is None:
+            # Never published, or Redis came back empty: the event service will write it again.
+            self._reachable = self.table is EMPTY
+            return
+        self._reachable = True
+        if version == self.table.version and not self._rejected:
+            return
+        if self._rejected:
+            # Only the repaired records are of interest, unless the version moved too.
+            again = version == self.table.version and len(self._rejected) <= _MAX_INCREMENT
+            wanted = sorted(self._rejected) if again else None
+        else:
+            wanted = self._increment(version)
+        loaded = await self._store.load(wanted)
+        if loaded is None:
+            return
+        if wanted is not None and loaded.version != version:
+            loaded = await self._store.load()
+            if loaded is None:
+                return
+            wanted = None
+        kept = {hid: self._markets[hid] for hid in loaded.rejected if hid in self._markets}
+        if wanted is None:
+            markets = {**kept, **loaded.markets}
+        else:
+            markets = {hid: market for hid, market in self._markets.items() if hid not in loaded.gone}
+            markets.update(loaded.markets)
+        self._rejected = loaded.rejected
+        if loaded.version == self.table.version and markets == self._markets:
+            return
+        self._markets = markets
+        self._announced = [a for a in self._announced if a[0] > loaded.version]
+        self.table = table_of(loaded.version, markets.values())
+        for callback in list(self._callbacks):
+            try:
+                callback(self.table)
+            except Exception as error:
+                logs.log("mapping").error("a mapping callback failed", error=repr(error))
+
+    def _increment(self, version: int) -> list[str] | None:
+        """The markets that changed since our version, when the announcements tell them all; else None."""
+        changed: set[str] = set()
+        at = self.table.version
+        if at == EMPTY.version:
+            return None
+        while at != version:
+            step = next((a for a in self._announced if a[1] == at), None)
+            if step is None or step[2] is None or step[0] <= at:
+                return None
+            changed.update(step[2])
+            at = step[0]
+        return sorted(changed) if len(changed) <= _MAX_INCREMENT else None

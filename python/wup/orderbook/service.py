@@ -1,0 +1,266 @@
+"""Normalised messages in, consolidated changes out; all state in the native store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import orjson
+
+from wup import logs, subjects
+from wup._core import BookStore, CoreError, UnknownBook
+from wup.clock import SYSTEM_CLOCK, Clock
+from wup.mapping.table import EMPTY, MappingTable
+from wup.metrics import BOOKS, CHANGES, LATENCY, RESYNCS
+from wup.orderbook.shard import shard_of
+from wup.orderbook.upstream import Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from wup._core import Change
+    from wup.bus import Bus, Message, Subscription
+
+_TICK_S = 1.0
+_ASK_AGAIN_US = 2_000_000
+_ASK_AT_ONCE = 500
+_FOREIGN_LIMIT = 100_000
+
+
+class OrderbookService:
+    """The consolidated books of one shard.
+
+    Args:
+        epoch_ms: every book epoch given out is larger than this (wire.md section 3 rule 2).
+        publish: whether changes, trades and marks go out (`PUBLISH_CHANGES`).
+        save_epoch: called once a second with the last epoch given out when it has changed.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        subject: str = subjects.NORMALIZED_ALL,
+        publish: bool = True,
+        shard: tuple[int, int] = (0, 1),
+        epoch_ms: int = 0,
+        save_epoch: Callable[[int], None] | None = None,
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._subject = subject
+        self._publish_changes = publish
+        self.shard, self._shards = shard
+        self.store = BookStore(epoch_ms)
+        self._saved_epoch = self.store.last_epoch()
+        self._save_epoch = save_epoch
+        self.table: MappingTable = EMPTY
+        self._known: dict[str, tuple[str, str]] = {}
+        self._foreign: set[str] = set()
+        self._suspended: set[tuple[str, str]] = set()
+        self._asked: dict[tuple[str, str], tuple[str, int]] = {}
+        self._upstream = Upstream()
+        self._subscriptions: list[Subscription] = []
+        self._ticker: asyncio.Task[None] | None = None
+        self._latency = LATENCY.stage("orderbook")
+        self._counters = {kind: CHANGES.labels(kind) for kind in ("snapshot", "delta", "status", "trade")}
+
+    async def start(self) -> None:
+        """Subscribe; snapshots of everything mapped are asked for as tables come in."""
+        self._subscriptions = [
+            await self._bus.subscribe(self._subject, self._on_normalized),
+            await self._bus.subscribe(subjects.orderbook_snapshot(str(self.shard)), self._on_snapshot_request),
+        ]
+        self._bus.on_loss(self._on_loss)
+        self._ticker = asyncio.create_task(self._tick(), name="orderbook-tick")
+
+    async def stop(self) -> None:
+        """Unsubscribe and stop the marks."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticker
+        for subscription in self._subscriptions:
+            await subscription.stop()
+
+    def now_us(self) -> int:
+        """The service's wall time."""
+        return self._clock.now_us()
+
+    # --- mapping -----------------------------------------------------------------------------------
+
+    async def set_table(self, table: MappingTable) -> None:
+        """Swap the mapping whole; books whose legs changed get a new epoch and a snapshot."""
+        mine = self._of_this_shard(table)
+        now_us = self._clock.now_us()
+        was_suspended = self._suspended
+        changes = self.store.set_mapping(mine.version, mine.rows(), now_us)
+        self._suspended = {(leg.platform, leg.asset_id) for leg in mine.legs if leg.suspended is not None}
+        for info in mine.books.values():
+            self._describe(info.book, info.title, info.label)
+        self._known = {}
+        self._foreign.clear()
+        wanted: list[tuple[str, str]] = []
+        for leg in mine.legs:
+            key = (leg.platform, leg.asset_id)
+            self._known[subjects.normalized(leg.platform, leg.market_id, leg.asset_id)] = key
+            self.store.set_facts(leg.platform, leg.asset_id, leg.tick, leg.min_size)
+            if leg.suspended is not None:
+                changes += self.store.set_leg_state(*key, "halted", "suspended", now_us)
+            elif key in was_suspended:
+                wanted.append(key)
+        self.table = mine
+        self._asked = {key: asked for key, asked in self._asked.items() if key in self._known.values()}
+        self._send(changes)
+        for info in mine.books.values():
+            if info.result is not None:
+                self._send(self.store.resolve(info.book, info.result, now_us))
+        # The store names every leg that has no book yet.
+        wanted += [(platform, asset) for platform, asset, _ in self.store.take_resyncs()]
+        self._ask([key for key in wanted if key not in self._suspended], "join")
+
+    def _of_this_shard(self, table: MappingTable) -> MappingTable:
+        if self._shards == 1:
+            return table
+        books = {
+            book: info
+            for book, info in table.books.items()
+            if shard_of(info.aggregate, self._shards) == self.shard
+        }
+        return replace(table, legs=tuple(leg for leg in table.legs if leg.book in books), books=books)
+
+    def _describe(self, book: str, title: str, label: str) -> None:
+        try:
+            self.store.describe(book, title, label)
+        except UnknownBook:
+            # A book without a leg is not in the store; its title comes with its first leg.
+            return
+
+    # --- the hot path ------------------------------------------------------------------------------
+
+    def _on_normalized(self, message: Message) -> None:
+        key = self._known.get(message.subject)
+        if key is None:
+            self._on_other(message)
+            return
+        if self._suspended and key in self._suspended:
+            return
+        now_us = self._clock.now_us()
+        try:
+            changes = self.store.apply(message.payload, now_us)
+        except CoreError as error:
+            # Subject and body disagree, or the body cannot be read: the leg that the subject names is in doubt.
+            logs.bad_input("orderbook", key[0], type(error).__name__, message.payload, error=str(error))
+            changes = self.store.set_leg_state(*key, "resync", "gap", now_us)
+            self._ask([key], "unreadable")
+        if self._asked and key in self._asked and message.payload.startswith(b'{"type":"s'):
+            # A snapshot, or a state that says why there is none: the question is answered.
+            self._asked.pop(key, None)
+        if changes:
+            self._send(changes)
+            self._latency.observe(self._clock.now_us() - now_us)
+        lost = self.store.take_resyncs()
+        if lost:
+            for platform, _, why in lost:
+                RESYNCS.labels("orderbook", platform, why).inc()
+            self._ask([(platform, asset) for platform, asset, _ in lost], lost[0][2])
+
+    def _on_other(self, message: Message) -> None:
+        tokens = message.subject.split(".")
+        if len(tokens) == 4 and tokens[2] == "_marks":
+            self._on_marks(tokens[1], tokens[3], message.payload)
+            return
+        if message.subject not in self._foreign:
+            if len(self._foreign) >= _FOREIGN_LIMIT:
+                self._foreign.clear()
+            self._foreign.add(message.subject)
+            if self._shards == 1:
+                logs.bad_input("orderbook", tokens[1] if len(tokens) > 1 else "", "unknown_asset", message.subject)
+
+    def _send(self, changes: Iterable[Change]) -> None:
+        if not self._publish_changes:
+            return
+        publish = self._bus.publish
+        for change in changes:
+            self._counters[change.kind].inc()
+            publish(change.subject, change.payload)
+
+    # --- trust -------------------------------------------------------------------------------------
+
+    def _on_marks(self, platform: str, instance: str, payload: bytes) -> None:
+        now_us = self._clock.now_us()
+        try:
+            self._send(self.store.check_marks(platform, payload, now_us))
+            assets = orjson.loads(payload)["assets"]
+        except (CoreError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+            logs.bad_input("orderbook", platform, "bad_marks", payload, error=repr(error))
+            return
+        self._upstream.heard(platform, instance, assets, self._clock.monotonic())
+        lost = self.store.take_resyncs()
+        if lost:
+            self._ask([(p, asset) for p, asset, _ in lost], "marks")
+
+    def _on_loss(self, why: str) -> None:
+        """The bus lost something: which legs is unknown, so all are asked for anew; counters tell the rest."""
+        if why in ("slow_reader", "reconnected"):
+            self._ask([(leg.platform, leg.asset_id) for leg in self.table.legs], f"bus_{why}")
+
+    def _ask(self, keys: Iterable[tuple[str, str]], why: str) -> None:
+        """Ask the normalizers for fresh snapshots; asked again until something comes."""
+        now_us = self._clock.now_us()
+        by_platform: dict[str, list[str]] = {}
+        for platform, asset in keys:
+            self._asked[platform, asset] = (why, now_us)
+            by_platform.setdefault(platform, []).append(asset)
+        for platform, assets in by_platform.items():
+            for start in range(0, len(assets), _ASK_AT_ONCE):
+                body = {"assets": assets[start : start + _ASK_AT_ONCE], "why": why}
+                self._bus.publish(subjects.resync(platform), orjson.dumps(body))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.tick()
+
+    def tick(self) -> None:
+        """Once a second: silent upstreams, unanswered questions, marks, epochs."""
+        now_us = self._clock.now_us()
+        for platform, asset in self._upstream.silent(self._clock.monotonic()):
+            with contextlib.suppress(CoreError):
+                self._send(self.store.set_leg_state(platform, asset, "down", "upstream_silent", now_us))
+                self._asked.setdefault((platform, asset), ("upstream_silent", now_us))
+        late = [key for key, (_, asked_us) in self._asked.items() if now_us - asked_us >= _ASK_AGAIN_US]
+        self._ask(late, "again")
+        if self._publish_changes:
+            for payload in self.store.marks(str(self.shard), now_us):
+                self._bus.publish(subjects.orderbook_marks(str(self.shard)), payload)
+        for state, count in self._by_state().items():
+            BOOKS.labels(state).set(count)
+        epoch = self.store.last_epoch()
+        if epoch != self._saved_epoch and self._save_epoch is not None:
+            self._saved_epoch = epoch
+            self._save_epoch(epoch)
+
+    def _by_state(self) -> dict[str, int]:
+        stats = self.store.stats()
+        return {state: stats.get(f"books_{state}", 0) for state in ("live", "degraded", "down", "closed")}
+
+    # --- snapshots for readers of the bus ----------------------------------------------------------
+
+    def _on_snapshot_request(self, message: Message) -> None:
+        """wire.md section 3 rule 9; an answer with an empty payload ends the list."""
+        if message.reply is None:
+            return
+        try:
+            body = orjson.loads(message.payload)
+            books = self.store.books(body["match"]) if "match" in body else list(body["books"])[:256]
+            for book in books:
+                with contextlib.suppress(UnknownBook):
+                    snapshot = self.store.snapshot(book, None, "resync", self._clock.now_us())
+                    self._bus.publish(message.reply, snapshot)
+        except (orjson.JSONDecodeError, KeyError, TypeError, CoreError) as error:
+            logs.bad_input("orderbook", "", "bad_snapshot_request", message.payload, error=repr(error))
+        self._bus.publish(message.reply, b"")

@@ -1,0 +1,252 @@
+"""Stages put together in one process: the only place that knows them all.
+
+`wup aggregator`, `wup orderbook`, ... run one stage over NATS; `wup up` and `wup demo` run all of them over
+the in-process bus, with the consolidated stream published to NATS as well (architecture.md section 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import prometheus_client
+import redis.asyncio as redis
+
+from wup import config, logs, servers
+from wup.aggregator import Aggregator
+from wup.bus import LinkedBus, LocalBus, NatsBus
+from wup.clock import SYSTEM_CLOCK
+from wup.errors import BusError, PortInUse
+from wup.events.service import EventService
+from wup.gateway.service import Gateway
+from wup.gateway.source import BusSource, HttpSource
+from wup.mapping.source import MappingSource, load_epoch, save_epoch
+from wup.metrics import REGISTRY
+from wup.normalizer.service import NormalizerService
+from wup.orderbook import OrderbookHttp, OrderbookService
+from wup.venues.registry import VENUES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from wup.bus import Bus
+    from wup.config import EnvSettings, Settings
+    from wup.mapping.table import MappingTable
+
+ALL_OUT = ("orderbook.changes.", "orderbook.trades.", "orderbook.marks.")
+"""What a process with all stages publishes to NATS beside its own bus."""
+
+
+def load_settings(**overrides: Any) -> tuple[Settings, dict[str, EnvSettings]]:
+    """The stages' settings and every venue's.
+
+    Raises:
+        SettingsError: everything that is wrong, at once.
+    """
+    kinds: dict[str, type[EnvSettings]] = {"": config.Settings}
+    kinds.update({name: venue.settings for name, venue in VENUES.items()})
+    loaded = config.load_all(kinds)
+    settings = loaded.pop("")
+    assert isinstance(settings, config.Settings)
+    if overrides:
+        settings = settings.model_copy(update=overrides)
+    return settings, loaded
+
+
+class Process:
+    """One process of WUP: its bus, its stages, and their orderly end.
+
+    Use as an async context manager; stages stop in reverse order of their start.
+    """
+
+    def __init__(self, settings: Settings, venue_settings: Mapping[str, EnvSettings]) -> None:
+        self.settings = settings
+        self._venue_settings = venue_settings
+        self._stack = contextlib.AsyncExitStack()
+        self._followers: list[Callable[[MappingTable], Awaitable[None]]] = []
+        self._tables: asyncio.Queue[MappingTable] = asyncio.Queue()
+        self._mapping: MappingSource | None = None
+        self.bus: Bus = LocalBus()
+        self.nats_url = settings.nats()
+        self.redis_url = settings.redis()
+        self.orderbook: OrderbookService | None = None
+        self.aggregator: Aggregator | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    # --- servers and bus ---------------------------------------------------------------------------
+
+    async def private_servers(self) -> None:
+        """Start a private NATS and Valkey for those whose URL is not set."""
+        if self.settings.nats_url is None:
+            self.nats_url = await self._stack.enter_async_context(servers.embedded_nats())
+        if self.settings.redis_url is None:
+            self.redis_url = await self._stack.enter_async_context(servers.embedded_valkey())
+
+    async def use_nats(self, name: str) -> None:
+        """NATS alone: for a stage that shares its process with nobody."""
+        bus = await _connect_for_ever(self.nats_url, f"wup-{name}", no_echo=False)
+        self._stack.push_async_callback(bus.close)
+        self.bus = bus
+
+    async def use_local_and_nats(self, name: str, forward: tuple[str, ...], listen: tuple[str, ...]) -> None:
+        """The in-process bus, joined to NATS for the given subjects."""
+        remote = await _connect_for_ever(self.nats_url, f"wup-{name}", no_echo=True)
+        bus = LinkedBus(LocalBus(), remote, forward, listen)
+        self._stack.push_async_callback(bus.close)
+        self.bus = bus
+
+    def metrics(self, default_port: int) -> int:
+        """Serve Prometheus metrics; the port.
+
+        Raises:
+            PortInUse: METRICS_PORT is taken.
+        """
+        port = self.settings.metrics_port if self.settings.metrics_port is not None else default_port
+        try:
+            server, thread = prometheus_client.start_http_server(port, self.settings.bind_host, REGISTRY)
+        except OSError as error:
+            raise PortInUse("METRICS_PORT", self.settings.bind_host, port) from error
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join(2)
+
+        self._stack.callback(stop)
+        return int(server.server_port)
+
+    # --- stages ------------------------------------------------------------------------------------
+
+    async def start_events(self, port: int, setting: str) -> EventService:
+        """The event service with its HTTP interface."""
+        catalogues = {name: venue.catalogue(self._venue_settings[name]) for name, venue in VENUES.items()}
+        settings = self.settings.model_copy(update={"http_port": port})
+        service = EventService(
+            settings, self.bus, self.redis_url, catalogues, SYSTEM_CLOCK, port_setting=setting
+        )
+        self._stack.push_async_callback(service.stop)
+        await service.start()
+        return service
+
+    async def start_normalizer(self, instance: str) -> NormalizerService:
+        """The normalizer, inline or standalone."""
+        service = NormalizerService(self.bus, VENUES, clock=SYSTEM_CLOCK, instance=instance)
+        self._stack.push_async_callback(service.stop)
+        await service.start()
+
+        async def follow(table: MappingTable) -> None:
+            service.set_table(table)
+
+        self._followers.append(follow)
+        return service
+
+    async def start_orderbook(self, port: int, setting: str) -> tuple[OrderbookService, OrderbookHttp]:
+        """The orderbook service with its HTTP interface; the last epoch is kept in Redis."""
+        index, shards = self.settings.shard_index()
+        client = redis.Redis.from_url(self.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._stack.push_async_callback(client.aclose)
+        epoch = max(SYSTEM_CLOCK.now_us() // 1000, await load_epoch(client, str(index)))
+        saving: set[asyncio.Task[None]] = set()
+
+        def save(last: int) -> None:
+            task = asyncio.create_task(save_epoch(client, str(index), last))
+            saving.add(task)
+            task.add_done_callback(saving.discard)
+
+        service = OrderbookService(
+            self.bus,
+            subject=self.settings.nats_subject,
+            publish=self.settings.publish_changes,
+            shard=(index, shards),
+            epoch_ms=epoch,
+            save_epoch=save,
+        )
+        self._stack.push_async_callback(service.stop)
+        await service.start()
+        self._followers.append(service.set_table)
+        self.orderbook = service
+        http = OrderbookHttp(service, self.settings.bind_host, port, setting=setting, ready=self._not_ready)
+        self._stack.push_async_callback(http.stop)
+        await http.start()
+        return service, http
+
+    def _not_ready(self) -> list[str]:
+        reasons: list[str] = []
+        if not self.bus.connected:
+            reasons.append("bus_disconnected")
+        if self._mapping is not None and not self._mapping.healthy:
+            reasons.append("redis_down")
+        service = self.orderbook
+        if service is not None and service.table.legs:
+            stats = service.store.stats()
+            if not stats.get("books_live", 0) and not stats.get("books_degraded", 0):
+                reasons.append("no_venue_live")
+        return reasons
+
+    async def start_aggregator(self) -> Aggregator:
+        """The aggregator; connections come with the mapping."""
+        venues = {name: (venue, self._venue_settings[name]) for name, venue in VENUES.items()}
+        service = Aggregator(self.bus, venues)
+        self._stack.push_async_callback(service.stop)
+        await service.start()
+        self._followers.append(service.set_table)
+        self.aggregator = service
+        return service
+
+    async def start_gateway(self, *, in_process: bool) -> Gateway:
+        """The gateway; its mirror is filled over the bus when the store is here, else by HTTP."""
+        source = BusSource(self.bus) if in_process else HttpSource(self.settings.orderbook_service_url)
+        service = Gateway(self.settings, self.bus, source, SYSTEM_CLOCK)
+        self._stack.push_async_callback(service.stop)
+        await service.start()
+        return service
+
+    async def follow_mapping(self) -> None:
+        """Give every started stage the mapping, now and whenever it changes; in start order, one at a time."""
+        source = MappingSource(self.redis_url, self.bus)
+        self._mapping = source
+        self._stack.push_async_callback(source.stop)
+        source.on_change(self._tables.put_nowait)
+        task = asyncio.create_task(self._hand_over(), name="mapping")
+
+        async def end() -> None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        self._stack.push_async_callback(end)
+        self._tables.put_nowait(await source.start())
+
+    async def _hand_over(self) -> None:
+        while True:
+            table = await self._tables.get()
+            for follow in self._followers:
+                try:
+                    await follow(table)
+                except Exception as error:
+                    logs.bad_input("mapping", "", "table_refused", repr(error), version=table.version)
+
+
+async def _connect_for_ever(url: str, name: str, *, no_echo: bool) -> NatsBus:
+    """A stage outlives its bus: wait for it, saying so once."""
+    told = False
+    while True:
+        try:
+            return await NatsBus.connect(url, name=name, no_echo=no_echo)
+        except BusError as error:
+            if not told:
+                logs.log("bus").warning("waiting for NATS", detail=str(error))
+                told = True
+            await asyncio.sleep(1)
+
+
+def instance_name() -> str:
+    """A name for this process's normalizer, unique on its host."""
+    return f"{os.uname().nodename.split('.')[0]}-{os.getpid()}"

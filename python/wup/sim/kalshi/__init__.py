@@ -1,0 +1,1 @@
+"""The simulated Kalshi: frames, conversation, signature check, REST."""

@@ -1,0 +1,1 @@
+"""The simulated Polymarket: frames, book hash, conversation, REST."""

@@ -1,0 +1,1 @@
+"""Venues: one folder each, registered in `wup.venues.registry`."""

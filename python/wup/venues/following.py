@@ -1,0 +1,40 @@
+"""The assets that are followed, as the normalisers see them: a live mapping that is changed in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wup.model import Instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+MIRROR_OF = "mirror_of"
+"""Fact of an asset that shows the same orders as another: verified where the venue lets one, never shown."""
+
+
+class Discovering(dict[str, Instrument]):
+    """A mapping that takes in each asset that a frame names: replay of logs without a mapping.
+
+    `seen` is told about each asset that was taken in.
+    """
+
+    def __init__(self, platform: str, seen: Callable[[Instrument], None]) -> None:
+        super().__init__()
+        self._platform = platform
+        self._seen = seen
+
+    def adopt(self, asset_id: str, market_id: str) -> Instrument:
+        """Follow one more asset."""
+        instrument = self[asset_id] = Instrument(self._platform, asset_id, market_id)
+        self._seen(instrument)
+        return instrument
+
+
+def find(instruments: Mapping[str, Instrument], asset_id: str, market_id: str) -> Instrument | None:
+    """The followed instrument, or None when nobody follows the asset."""
+    found = instruments.get(asset_id)
+    if found is None and isinstance(instruments, Discovering):
+        return instruments.adopt(asset_id, market_id)
+    return found

@@ -1,0 +1,31 @@
+"""Kalshi: two bid ladders per market, signed increments, one sequence per subscription."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wup.venues.base import Limits, Venue
+from wup.venues.kalshi.normalise import KalshiNormaliser
+from wup.venues.kalshi.session import KalshiSession
+from wup.venues.kalshi.settings import KalshiSettings
+
+if TYPE_CHECKING:
+    from wup.mapping.catalogue import Catalogue
+
+
+def _catalogue(settings: KalshiSettings) -> Catalogue:
+    # The HTTP client is needed by the event service alone: loaded when it asks.
+    from wup.venues.kalshi.catalog import KalshiCatalogue
+
+    return KalshiCatalogue(settings)
+
+
+VENUE = Venue(
+    name="kalshi",
+    settings=KalshiSettings,
+    session=KalshiSession,
+    normaliser=KalshiNormaliser,
+    catalogue=_catalogue,
+    # A gap costs every book of the connection a resync, so the connection is kept smaller than it could be.
+    limits=Limits(assets_per_connection=500),
+)

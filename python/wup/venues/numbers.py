@@ -1,0 +1,39 @@
+"""Exact decimal text, for the adapters."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from wup import _core
+from wup.errors import VenueMessageError
+
+
+@lru_cache(maxsize=65_536)
+def shortest(text: str) -> str:
+    """The shortest exact form of a decimal text.
+
+    Raises:
+        wup._core.NumberError: not a decimal, or more than six decimals.
+    """
+    return _core.format_micro(_core.parse_micro(text))
+
+
+@lru_cache(maxsize=65_536)
+def complement(price: str) -> str:
+    """1 - price, exactly, in shortest form.
+
+    Raises:
+        wup._core.NumberError: not a price.
+    """
+    return _core.complement(price)
+
+
+def text_of(value: object, what: str, asset_id: str | None = None) -> str:
+    """`value` if it is text.
+
+    Raises:
+        VenueMessageError: it is anything else; binary floats are never taken for a decimal.
+    """
+    if isinstance(value, str):
+        return value
+    raise VenueMessageError("bad_field", f"{what} is {type(value).__name__}, not text", asset_id)

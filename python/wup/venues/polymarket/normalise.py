@@ -1,0 +1,489 @@
+"""One connection's books: absolute sizes, transactions of several messages, and the hash as the proof.
+
+The venue's points that this file obeys (venue doc section 0): 2 absolute sizes, 4 the hash as a sequence
+number, 5 a transaction is shown when it is whole, 6 both frame forms, 9 facts of the hash from several
+places; and section 6: one token per market, the other is its mirror.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from wup._core import NumberError
+from wup.errors import VenueMessageError
+from wup.model import Absolute, Control, Snapshot, State, Trade
+from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
+from wup.venues.following import MIRROR_OF, find
+from wup.venues.numbers import shortest
+from wup.venues.polymarket.adapter import NOTICES, PolymarketAdapter, load
+from wup.venues.polymarket.truth import Market, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from wup.model import Instrument, Level
+    from wup.venues.base import Output
+
+FIRST_BOOK_US = 10_000_000
+REPAIR_US = 5_000_000
+REPAIRS = 3
+"""Repairs in a row without an answer after which the connection is to be replaced (`unrepaired`)."""
+TRANSACTION_US = 250_000
+DOUBT_US = 2_000_000
+SAMPLED = 16
+_BOOK_KEYS = ("price_changes", "changes", "bids", "asks")
+
+
+class PolymarketNormaliser:
+    """Frames of one connection to normalised outputs. Pure: time comes in with each call."""
+
+    def __init__(self, open_info: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> None:
+        self._adapter = PolymarketAdapter()
+        self._instruments = instruments
+        self._hash_check = str(open_info.get("hash_check", "always"))
+        self._tokens: dict[str, Token] = {}
+        self._markets: dict[str, Market] = {}
+        # Assets that we subscribed and that have sent nothing yet, with their deadline.
+        self._expected: dict[str, int] = {}
+        # Repairs asked for since the asset's last whole book.
+        self._attempts: dict[str, int] = {}
+        self._dropped: set[str] = set()
+        # Tokens with a deadline: the timer looks at these only.
+        self._due: dict[str, Token] = {}
+        self._checks = {"match": 0, "mismatch": 0, "unknown": 0}
+        self.checks: Mapping[str, int] = self._checks
+
+    # --- what the client sent ---------------------------------------------------------------------
+
+    def sent(self, raw: bytes, now_us: int) -> list[Output]:
+        """A frame of ours: which assets to expect a book of."""
+        out: list[Output] = []
+        try:
+            frame = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return out
+        assets = frame.get("assets_ids") if isinstance(frame, dict) else None
+        if not isinstance(assets, list):
+            return out
+        if frame.get("operation") == "unsubscribe":
+            for asset in assets:
+                self._expected.pop(asset, None)
+                self._dropped.add(asset)
+                token = self._forget(asset)
+                if token is not None and token.shown:
+                    out.append(LegChanged(asset, "resync", "gap"))
+        else:
+            for asset in assets:
+                self._dropped.discard(asset)
+                if asset not in self._tokens or not self._tokens[asset].valid:
+                    self._expected[asset] = now_us + FIRST_BOOK_US
+        return out
+
+    def _forget(self, asset: str) -> Token | None:
+        token = self._tokens.pop(asset, None)
+        self._due.pop(asset, None)
+        if token is not None:
+            token.market.tokens.remove(token)
+        return token
+
+    # --- frames -----------------------------------------------------------------------------------
+
+    def frame(self, raw: bytes, now_us: int) -> list[Output]:
+        """A received frame; what cannot be used comes out as `BadInput`, with the legs that it makes
+        doubtful."""
+        out: list[Output] = []
+        if raw in NOTICES:
+            return out
+        try:
+            items = load(raw)
+        except VenueMessageError as error:
+            out.append(BadInput(error.kind, error.detail))
+            if error.kind != "unknown_text":
+                self._unreadable(raw, now_us, out)
+            return out
+        problems: list[VenueMessageError] = []
+        for item in items:
+            for event in self._adapter.events(item, problems):
+                if isinstance(event, Absolute):
+                    self._change(event, now_us, out)
+                elif isinstance(event, Snapshot):
+                    self._book(event, now_us, out)
+                elif isinstance(event, Trade):
+                    self._trade(event, out)
+                elif isinstance(event, State):
+                    self._state(event, out)
+                elif isinstance(event, Control):
+                    self._control(event)
+            if problems:
+                self._problems(problems, item, now_us, out)
+                problems.clear()
+        return out
+
+    def _problems(
+        self, problems: list[VenueMessageError], item: object, now_us: int, out: list[Output]
+    ) -> None:
+        """Count what could not be read; the books that it was about are doubtful."""
+        for error in problems:
+            out.append(BadInput(error.kind, error.detail, error.asset_id))
+            if not isinstance(item, dict) or not any(key in item for key in _BOOK_KEYS):
+                continue
+            if error.asset_id is not None:
+                self._doubt([error.asset_id], "gap", now_us, out)
+            else:
+                market = self._markets.get(str(item.get("market")))
+                self._doubt([token.id for token in market.tokens] if market else [], "gap", now_us, out)
+
+    def _unreadable(self, raw: bytes, now_us: int, out: list[Output]) -> None:
+        """A broken frame: the books that it names are doubtful, all of them when it names none of ours."""
+        text = raw.decode("utf-8", "replace")
+        named = [asset for asset in self._tokens if f'"{asset}"' in text]
+        self._doubt(named or list(self._tokens), "gap", now_us, out)
+
+    def _doubt(self, assets: Iterable[str], why: str, now_us: int, out: list[Output]) -> None:
+        """These books are no longer known: not shown until their next whole book, which is asked for."""
+        asked: list[str] = []
+        for asset in assets:
+            token = self._tokens.get(asset)
+            if token is None or token.closed:
+                continue
+            if token.shown:
+                out.append(LegChanged(asset, "resync", why))
+            token.lose(why)
+            if not token.mirror:
+                token.wait_due_us = now_us + REPAIR_US
+                self._due[asset] = token
+                asked.append(asset)
+        if asked:
+            out.append(RepairWanted(tuple(asked), why))
+
+    def _token(self, asset: str, market_id: object, out: list[Output], *, adopt: bool) -> Token | None:
+        """The token of a frame; None when it is not ours to follow."""
+        token = self._tokens.get(asset)
+        if token is not None:
+            if asset in self._instruments:
+                return token
+            self._forget(asset)
+        if asset in self._dropped:
+            return None
+        market_key = str(market_id)
+        instruments = self._instruments
+        instrument = find(instruments, asset, market_key) if adopt else instruments.get(asset)
+        market = self._markets.get(market_key)
+        if instrument is None:
+            # The other token of a market that we follow is in every change: not news (section 6).
+            if market is None or not market.tokens:
+                out.append(BadInput("unknown_asset", asset, asset))
+            return None
+        if market is None:
+            market = self._markets[market_key] = Market(market_key)
+        token = Token(asset, market, mirror=MIRROR_OF in instrument.facts)
+        market.tokens.append(token)
+        self._tokens[asset] = token
+        return token
+
+    # --- whole books ------------------------------------------------------------------------------
+
+    def _book(self, event: Snapshot, now_us: int, out: list[Output]) -> None:
+        item = event.extra
+        token = self._token(event.asset_id, item.get("market"), out, adopt=True)
+        if token is None or token.closed:
+            return
+        if token.valid and event.venue_us is not None and event.venue_us < token.venue_us:
+            out.append(BadInput("older", f"book of {event.venue_us} after {token.venue_us}", token.id))
+            return
+        sent = item.get("hash")
+        expected = sent if isinstance(sent, str) and sent else None
+        if (
+            token.valid
+            and token.verified
+            and not token.open
+            and expected is not None
+            and expected == token.expected
+        ):
+            # The same state again, proven: what a trade sends after its changes.
+            return
+        try:
+            token.book.replace(event.bids, event.asks)
+        except NumberError as error:
+            out.append(BadInput("bad_level", str(error), token.id))
+            self._doubt([token.id], "gap", now_us, out)
+            return
+        if token.book.crossed():
+            out.append(BadInput("crossed_book", f"best bid {token.book.best('bid')}", token.id))
+            self._doubt([token.id], "gap", now_us, out)
+            return
+        fresh = not token.valid
+        token.venue_us = event.venue_us or token.venue_us
+        token.stamp = str(item.get("timestamp", ""))
+        token.expected = expected
+        token.best_bid = token.best_ask = None
+        self._check_book(token, item, now_us, fresh=fresh)
+        token.end()
+        token.valid = True
+        self._attempts.pop(token.id, None)
+        token.wait_due_us = None
+        self._expected.pop(token.id, None)
+        self._set_due(token)
+        if not token.mirror:
+            out.append(BookReplaced(token.id, event.venue_us))
+
+    def _check_book(self, token: Token, item: Mapping[str, object], now_us: int, *, fresh: bool) -> None:
+        """Prove a whole book. It is shown either way, for it is the venue's own word; what the proof
+        decides is whether later hashes mean anything."""
+        market = token.market
+        token.doubt_us = None
+        tick, last = item.get("tick_size"), item.get("last_trade_price")
+        if isinstance(tick, str) and tick:
+            token.tick = tick
+        if isinstance(last, str) and last and token.venue_us >= market.last_us:
+            market.last, market.last_us, market.last_known = last, token.venue_us, False
+        token.verified = False
+        if token.expected is None or self._hash_check == "off":
+            self._checks["unknown"] += 1
+            return
+        if token.matches() or token.explain_trade():
+            token.verified = True
+        elif fresh or not market.proven:
+            instrument = self._instruments[token.id]
+            token.verified = token.find_facts(instrument, item)
+            # A fresh book carries all that goes into the hash. When that does not prove it, the recipe is
+            # not the one we know, and no mismatch of this market means anything.
+            market.proven = market.proven and token.verified
+        else:
+            # Not fresh: the trade that made this book may still be on its way.
+            token.doubt_us = now_us
+        if token.verified:
+            market.proven = True
+        self._checks["match" if token.verified else "unknown"] += 1
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def _change(self, event: Absolute, now_us: int, out: list[Output]) -> None:
+        extra = event.extra
+        token = self._token(event.asset_id, extra["market"], out, adopt=False)
+        if token is None or token.closed:
+            return
+        if not token.valid:
+            # Changes before the first book say nothing; the deadline asks for the book.
+            return
+        venue_us = event.venue_us
+        if venue_us is not None:
+            if venue_us < token.venue_us:
+                out.append(BadInput("older", f"change of {venue_us} after {token.venue_us}", token.id))
+                return
+            if token.open and venue_us > token.venue_us:
+                self._give_up(token, now_us, out)
+                if not token.valid:
+                    return
+            token.venue_us = venue_us
+        book = token.book
+        try:
+            for side, price, size in event.levels:
+                price_key, size_key = shortest(price), shortest(size)
+                if not token.traded:
+                    token.traded = book.best(side) == price_key
+                if book.set(side, price, size):
+                    token.held[(side, price_key)] = size_key
+                    if not token.traded:
+                        token.traded = book.best(side) == price_key
+        except NumberError as error:
+            out.append(BadInput("bad_level", str(error), token.id))
+            self._doubt([token.id], "gap", now_us, out)
+            return
+        sent = extra["hash"]
+        token.expected = sent if isinstance(sent, str) and sent else None
+        token.stamp = str(extra["timestamp"])
+        token.best_bid, token.best_ask = _best(extra["best_bid"], "0"), _best(extra["best_ask"], "1")
+        self._settle(token, now_us, out)
+
+    def _settle(self, token: Token, now_us: int, out: list[Output]) -> None:
+        """Show the transaction if it is whole, else wait for the rest of it."""
+        top = token.top_fits()
+        if self._provable(token):
+            if top is not False and (token.matches() or token.explain_trade()):
+                self._checks["match"] += 1
+                token.verified = True
+                token.doubt_us = None
+                self._show(token, out)
+                return
+        elif top is not False:
+            self._checks["unknown"] += 1
+            token.verified = False
+            self._show(token, out)
+            return
+        if not token.open:
+            token.open = True
+            token.open_due_us = now_us + TRANSACTION_US
+            self._due[token.id] = token
+
+    def _provable(self, token: Token) -> bool:
+        if not token.market.proven or token.expected is None:
+            return False
+        if self._hash_check == "sampled":
+            token.checked += 1
+            return token.open or token.doubt_us is not None or token.checked % SAMPLED == 0
+        return self._hash_check == "always"
+
+    def _show(self, token: Token, out: list[Output]) -> None:
+        if token.held and not token.mirror:
+            bids = [(price, size) for (side, price), size in token.held.items() if side == "bid"]
+            asks = [(price, size) for (side, price), size in token.held.items() if side == "ask"]
+            out.append(BookChanged(token.id, bids, asks, token.venue_us))
+        token.end()
+        self._set_due(token)
+
+    def _give_up(self, token: Token, now_us: int, out: list[Output]) -> None:
+        """A newer transaction begins while this one has not become whole.
+
+        Shown only when the top fits and a trade may be the reason that the hash does not; then the trade
+        has two seconds to explain itself. Everything else is a loss.
+        """
+        if self._provable(token) and token.top_fits() is not False:
+            if token.explain_tick():
+                self._checks["match"] += 1
+                self._show(token, out)
+                return
+            if token.traded or token.doubt_us is not None:
+                self._checks["unknown"] += 1
+                token.verified = False
+                if token.doubt_us is None:
+                    token.doubt_us = now_us
+                self._show(token, out)
+                return
+        self._checks["mismatch"] += 1
+        self._doubt([token.id], "hash_mismatch", now_us, out)
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def _trade(self, event: Trade, out: list[Output]) -> None:
+        token = self._tokens.get(event.asset_id)
+        if token is None:
+            if event.asset_id not in self._instruments:
+                out.append(BadInput("unknown_asset", event.asset_id, event.asset_id))
+            return
+        try:
+            price = shortest(event.price)
+            size = shortest(event.size) if event.size else None
+        except NumberError as error:
+            out.append(BadInput("bad_level", str(error), token.id))
+            return
+        market = token.market
+        traded_us = event.venue_us or 0
+        # Trades arrive late: one that a matched hash already contains must not take its price back.
+        newer = traded_us > market.last_us or (traded_us == market.last_us and not market.last_known)
+        if newer and market.last is not None:
+            market.last, market.last_us, market.last_known = event.price, traded_us, False
+            self._explained(market, out)
+        if token.mirror:
+            return
+        if size is None:
+            out.append(BadInput("trade_without_size", event.trade_id, token.id))
+            return
+        out.append(TradeSeen(token.id, price, size, event.side, event.trade_id, event.venue_us))
+
+    def _explained(self, market: Market, out: list[Output]) -> None:
+        """The trade that hashes were waiting for may have come."""
+        for token in market.tokens:
+            if (
+                token.valid
+                and (token.open or token.doubt_us is not None)
+                and token.top_fits() is not False
+                and token.matches()
+            ):
+                self._checks["match"] += 1
+                token.verified = True
+                token.doubt_us = None
+                market.proven = True
+                self._show(token, out)
+
+    def _state(self, event: State, out: list[Output]) -> None:
+        """Resolutions of every market come to every connection; ours are told once."""
+        token = self._tokens.get(event.asset_id)
+        if token is None or token.closed or event.asset_id not in self._instruments:
+            return
+        token.lose("resolved")
+        token.closed = True
+        self._due.pop(token.id, None)
+        if not token.mirror:
+            out.append(LegChanged(token.id, "closed", event.why, event.result))
+
+    def _control(self, event: Control) -> None:
+        if event.kind == "tick_size_change":
+            asset, tick = event.body.get("asset_id"), event.body.get("new_tick_size")
+            token = self._tokens.get(asset) if isinstance(asset, str) else None
+            if token is not None and isinstance(tick, str) and tick:
+                token.tick = tick
+
+    # --- time, end, answers -----------------------------------------------------------------------
+
+    def _set_due(self, token: Token) -> None:
+        if token.wait_due_us is None and token.open_due_us is None and token.doubt_us is None:
+            self._due.pop(token.id, None)
+        else:
+            self._due[token.id] = token
+
+    def timer(self, now_us: int) -> list[Output]:
+        """Missing books, unanswered repairs, transactions that never became whole, hashes unexplained."""
+        out: list[Output] = []
+        wanted: dict[str, list[str]] = {}
+        for token in list(self._due.values()):
+            if token.id not in self._instruments:
+                self._forget(token.id)
+            elif token.open_due_us is not None and token.open_due_us <= now_us:
+                # Never shown by the clock: what a clock decides, replay must be told (wire.md section 6).
+                self._checks["mismatch"] += 1
+                self._doubt([token.id], "hash_mismatch", now_us, out)
+            elif token.doubt_us is not None and token.doubt_us + DOUBT_US <= now_us:
+                self._checks["mismatch"] += 1
+                self._doubt([token.id], "hash_mismatch", now_us, out)
+            elif token.wait_due_us is not None and token.wait_due_us <= now_us:
+                wanted.setdefault(self._attempt(token.id, token.why), []).append(token.id)
+                token.wait_due_us = now_us + REPAIR_US
+        if self._expected:
+            for asset, due_us in list(self._expected.items()):
+                if asset not in self._instruments:
+                    del self._expected[asset]
+                elif due_us <= now_us:
+                    self._expected[asset] = now_us + REPAIR_US
+                    wanted.setdefault(self._attempt(asset, "no_first_book"), []).append(asset)
+        out.extend(RepairWanted(tuple(assets), why) for why, assets in wanted.items())
+        return out
+
+    def _attempt(self, asset: str, why: str) -> str:
+        """Count one more repair of an asset; the reason to give for it."""
+        attempts = self._attempts[asset] = self._attempts.get(asset, 0) + 1
+        return "unrepaired" if attempts >= REPAIRS else why
+
+    def closed(self, why: str) -> list[Output]:
+        """The connection is gone, and with it every book."""
+        out: list[Output] = [
+            LegChanged(token.id, "down", why)
+            for token in self._tokens.values()
+            if not token.closed and not token.mirror
+        ]
+        self._tokens.clear()
+        self._markets.clear()
+        self._due.clear()
+        self._expected.clear()
+        return out
+
+    def levels(self, asset_id: str) -> tuple[list[Level], list[Level]] | None:
+        """Bids and asks, best first, of a book that is shown; None also in the middle of a transaction."""
+        token = self._tokens.get(asset_id)
+        if token is None or not token.shown or token.open:
+            return None
+        return token.book.levels()
+
+    def assets(self) -> Iterable[str]:
+        """Assets that this connection has, or waits for, books of."""
+        shown = [asset for asset, token in self._tokens.items() if not token.mirror]
+        return [*shown, *self._expected]
+
+
+def _best(reported: object, empty: str) -> str | None:
+    """A reported best price: None when not said, "" when the side is empty (section 1.5)."""
+    if not isinstance(reported, str):
+        return None
+    return "" if reported in ("", "0", empty, "0.0", f"{empty}.0") else reported

@@ -1,0 +1,207 @@
+"""What is known about one token and its market, and the book hash that proves it (venue doc section 2).
+
+The hash stands in for the sequence number that the venue does not send: SHA-1 over the whole book, its
+time stamp and four facts. Three of the facts do not come with changes, and the fourth, the market's last
+trade price, may reach us later than the book that already contains the trade. So a match proves the book,
+and a mismatch proves nothing until every value that the facts can have has been tried.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+from wup._core import NumberError, VenueBook
+from wup.venues.numbers import complement, shortest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from wup.model import Instrument, Side
+
+MIN_SIZES = ("5", "1", "15", "10", "0")
+TICKS = ("0.001", "0.01", "0.0001", "0.1", "0.005", "0.0025")
+LAST_PRICES = 16
+"""Prices of one transaction that are tried as the market's last trade price."""
+
+
+class Market:
+    """One condition: facts that its tokens share."""
+
+    __slots__ = ("id", "last", "last_known", "last_us", "min_size", "neg_risk", "proven", "tokens")
+
+    def __init__(self, market_id: str) -> None:
+        self.id = market_id
+        self.min_size: str | None = None
+        self.neg_risk: bool | None = None
+        self.last: str | None = None
+        """The last trade's price as text; None: the form of the hash before late 2025, without it."""
+        self.last_us = 0
+        self.last_known = False
+        """A hash has matched with `last`: of several trades in one millisecond it is the final one."""
+        self.proven = False
+        """A hash has matched with these facts: from here on a mismatch means something."""
+        self.tokens: list[Token] = []
+
+
+class Token:
+    """One token's book on this connection.
+
+    `valid`: the book is what the venue's frames say. `open`: a transaction of which not every message may
+    have come; its changes wait in `held` and are not shown. `doubt_us`: since when a hash does not match
+    without a reason that is proven.
+    """
+
+    __slots__ = (
+        "best_ask",
+        "best_bid",
+        "book",
+        "checked",
+        "closed",
+        "doubt_us",
+        "expected",
+        "held",
+        "id",
+        "market",
+        "mirror",
+        "open",
+        "open_due_us",
+        "stamp",
+        "tick",
+        "traded",
+        "valid",
+        "venue_us",
+        "verified",
+        "wait_due_us",
+        "why",
+    )
+
+    def __init__(self, asset_id: str, market: Market, *, mirror: bool) -> None:
+        self.id = asset_id
+        self.market = market
+        self.mirror = mirror
+        self.book = VenueBook()
+        self.valid = False
+        self.closed = False
+        self.verified = False
+        self.tick: str | None = None
+        self.venue_us = 0
+        self.open = False
+        self.held: dict[tuple[Side, str], str] = {}
+        self.traded = False
+        """The open transaction touched the top of the book: it may be a trade."""
+        self.expected: str | None = None
+        self.stamp = ""
+        self.best_bid: str | None = None
+        self.best_ask: str | None = None
+        self.open_due_us: int | None = None
+        self.doubt_us: int | None = None
+        self.wait_due_us: int | None = None
+        self.checked = 0
+        self.why = "no_first_book"
+
+    @property
+    def shown(self) -> bool:
+        return self.valid and not self.closed and not self.mirror
+
+    def end(self) -> None:
+        """The transaction is over."""
+        self.open = False
+        self.held.clear()
+        self.traded = False
+        self.open_due_us = None
+
+    def lose(self, why: str) -> None:
+        """The book is no longer known."""
+        self.end()
+        self.valid = False
+        self.verified = False
+        self.doubt_us = None
+        self.why = why
+
+    def top_fits(self) -> bool | None:
+        """Is the local best what the venue reported for the state after the transaction? None: not said."""
+        if self.best_bid is None or self.best_ask is None:
+            return None
+        return self.book.top_is(self.best_bid or None, self.best_ask or None)
+
+    def matches(self) -> bool:
+        """Does the book as it stands have the hash that was sent for it, with the facts as known?"""
+        market = self.market
+        if self.expected is None or self.tick is None or market.min_size is None or market.neg_risk is None:
+            return False
+        return self._try(market.min_size, self.tick, market.neg_risk, market.last)
+
+    def explain_trade(self) -> bool:
+        """Try the prices that this transaction swept as the market's last trade price."""
+        market = self.market
+        if self.tick is None or market.min_size is None or market.neg_risk is None or market.last is None:
+            return False
+        for price in _last_prices((price for _, price in self.held), self.tick):
+            if self._try(market.min_size, self.tick, market.neg_risk, price):
+                return True
+        return False
+
+    def explain_tick(self) -> bool:
+        """Try the other tick sizes: near the ends the tick changes, and never with a notice back."""
+        market = self.market
+        if self.tick is None or market.min_size is None or market.neg_risk is None:
+            return False
+        min_size, neg_risk, last = market.min_size, market.neg_risk, market.last
+        return any(self._try(min_size, tick, neg_risk, last) for tick in TICKS)
+
+    def find_facts(self, instrument: Instrument, item: Mapping[str, object]) -> bool:
+        """Find the facts with which a whole book has its hash: what the venue and the catalogue say
+        first, then the few values that there are."""
+        facts, market = instrument.facts, self.market
+        said_neg = {"true": True, "false": False}.get(facts.get("neg_risk", "").lower())
+        if isinstance(item.get("neg_risk"), bool):
+            said_neg = bool(item["neg_risk"])
+        min_sizes = _first(item.get("min_order_size"), market.min_size, facts.get("min_order_size"))
+        ticks = _first(item.get("tick_size"), self.tick, facts.get("tick"))
+        lasts = _first(item.get("last_trade_price"), market.last)
+        negs = [said_neg, not said_neg] if said_neg is not None else [False, True]
+        for min_size, tick, neg, last in product(
+            [*min_sizes, *(size for size in MIN_SIZES if size not in min_sizes)],
+            [*ticks, *(tick for tick in TICKS if tick not in ticks)],
+            negs,
+            [*lasts, None],
+        ):
+            if self._try(min_size, tick, neg, last):
+                return True
+        return False
+
+    def _try(self, min_size: str, tick: str, neg_risk: bool, last: str | None) -> bool:
+        """Does the book have its hash with these facts? If so they are the facts."""
+        market = self.market
+        found = self.book.polymarket_hash(market.id, self.id, self.stamp, min_size, tick, neg_risk, last)
+        if found != self.expected:
+            return False
+        self.tick, market.min_size, market.neg_risk, market.last = tick, min_size, neg_risk, last
+        market.last_us = max(market.last_us, self.venue_us)
+        market.last_known = True
+        return True
+
+
+def _first(*values: object) -> list[str]:
+    """The texts among `values`, each once, in order."""
+    return list(dict.fromkeys(value for value in values if isinstance(value, str) and value))
+
+
+def _last_prices(prices: Iterable[str], tick: str) -> list[str]:
+    """Forms that the last trade's price may have: of either token, shortest or with the tick's decimals."""
+    forms: dict[str, None] = {}
+    decimals = len(tick.partition(".")[2])
+    for price in prices:
+        try:
+            both = (price, complement(price))
+        except NumberError:
+            continue
+        for form in both:
+            short = shortest(form)
+            whole, _, part = short.partition(".")
+            forms[short] = None
+            forms[f"{whole}.{part.ljust(decimals, '0')}"] = None
+        if len(forms) >= LAST_PRICES:
+            break
+    return list(forms)

@@ -1,0 +1,40 @@
+//! WUP's core: consolidated order books for prediction markets, exact, diffed and digested.
+//!
+//! In the order in which data flows:
+//!
+//! - [`scan`] reads JSON in place; [`normalised`] is a venue's message; [`fixed`] its exact numbers.
+//! - [`leg`] is one venue asset in a book; [`levels`] the sizes per leg at each price with their [`digest`].
+//! - [`book`] is one consolidated book, [`merge`] what a message does to it, [`encode`] how it speaks.
+//! - [`store`] holds all books, [`mapping`] says which assets feed them, [`marks`] proves that nothing was lost.
+//! - [`mirror`] is a client's verifying copy, [`complement`] the NO view of a message.
+//! - [`venue_book`] is one asset's own book for the adapters, [`venue_hash`] the venue's checksum over it.
+//! - [`keys`], [`pattern`], [`view`], [`render`], [`scratch_book`] and [`histogram`] are what stands beside.
+//!
+//! Everything here builds, tests and fuzzes without Python; the module `python` is the border to it.
+
+pub mod book;
+pub mod change;
+pub mod complement;
+pub mod digest;
+pub(crate) mod encode;
+pub mod error;
+pub mod fixed;
+pub mod histogram;
+pub mod keys;
+pub mod leg;
+pub mod levels;
+pub mod mapping;
+pub mod marks;
+pub mod merge;
+pub mod mirror;
+pub mod normalised;
+pub mod pattern;
+#[cfg(feature = "python")]
+mod python;
+pub mod render;
+pub mod scan;
+pub mod scratch_book;
+pub mod store;
+pub mod venue_book;
+pub mod venue_hash;
+pub mod view;

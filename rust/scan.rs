@@ -1,0 +1,383 @@
+//! A scanner over JSON text that borrows and never copies.
+//!
+//! Messages are read in one pass, any key order, whitespace and escapes included; unknown values are skipped
+//! but still checked, so a cut or garbled message is always found. Nothing recurses: depth is a counter.
+
+use std::borrow::Cow;
+
+/// Text that is not the JSON expected, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed {
+    /// What was missing or wrong.
+    pub what: &'static str,
+    /// Byte offset.
+    pub at: usize,
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at byte {}", self.what, self.at)
+    }
+}
+
+impl From<Malformed> for crate::error::Error {
+    fn from(error: Malformed) -> Self {
+        Self::Parse(error.to_string())
+    }
+}
+
+/// Result of a scanning step.
+pub type Scan<T> = std::result::Result<T, Malformed>;
+
+/// A JSON string as it stands in the text, without its quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawText<'a> {
+    /// The bytes between the quotes.
+    pub bytes: &'a [u8],
+    /// Whether they hold a backslash.
+    pub escaped: bool,
+}
+
+impl<'a> RawText<'a> {
+    /// The text with its escapes undone; `None` when it is not UTF-8 or holds a lone surrogate.
+    #[must_use]
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        let text = std::str::from_utf8(self.bytes).ok()?;
+        if self.escaped { unescape(text).map(Cow::Owned) } else { Some(Cow::Borrowed(text)) }
+    }
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(place) = rest.find('\\') {
+        out.push_str(&rest[..place]);
+        let tail = rest.get(place + 1..)?;
+        let mut skip = 1;
+        match *tail.as_bytes().first()? {
+            b'n' => out.push('\n'),
+            b't' => out.push('\t'),
+            b'r' => out.push('\r'),
+            b'b' => out.push('\u{8}'),
+            b'f' => out.push('\u{c}'),
+            byte @ (b'"' | b'\\' | b'/') => out.push(char::from(byte)),
+            b'u' => {
+                let high = hex4(tail.get(1..5)?)?;
+                skip = 5;
+                let code = if (0xD800..0xDC00).contains(&high) {
+                    let low = tail.get(5..11)?.strip_prefix("\\u").and_then(hex4)?;
+                    skip = 11;
+                    let low = low.checked_sub(0xDC00).filter(|low| *low < 0x400)?;
+                    0x1_0000 + ((high - 0xD800) << 10) + low
+                } else {
+                    high
+                };
+                out.push(char::from_u32(code)?);
+            }
+            _ => return None,
+        }
+        rest = tail.get(skip..)?;
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+fn hex4(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, 16).ok())?
+}
+
+/// Appends a JSON string, quotes included.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0..=0x1F => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Position in a JSON text.
+#[derive(Debug, Clone)]
+pub struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// Starts at the first byte.
+    #[must_use]
+    pub fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Byte offset of the next byte.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The text from an earlier offset up to here.
+    #[must_use]
+    pub fn since(&self, start: usize) -> &'a [u8] {
+        &self.text[start..self.at]
+    }
+
+    fn fail<T>(&self, what: &'static str) -> Scan<T> {
+        Err(Malformed { what, at: self.at })
+    }
+
+    /// Next byte that is not white space, not consumed.
+    pub fn peek(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.text.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    /// Consumes a given byte if it is next.
+    pub fn take(&mut self, wanted: u8) -> bool {
+        let found = self.peek() == Some(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Consumes a byte that must be next.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is not.
+    pub fn expect(&mut self, wanted: u8, what: &'static str) -> Scan<()> {
+        if self.take(wanted) { Ok(()) } else { self.fail(what) }
+    }
+
+    /// Next key of an object whose brace was consumed, with its colon; `None` at the closing brace.
+    ///
+    /// # Errors
+    /// [`Malformed`] when neither is there.
+    pub fn key(&mut self, first: &mut bool) -> Scan<Option<RawText<'a>>> {
+        if self.take(b'}') {
+            // A comma before the brace was refused by the key that had to follow it.
+            return Ok(None);
+        }
+        if !std::mem::take(first) {
+            self.expect(b',', "comma or closing brace expected")?;
+        }
+        let key = self.text()?;
+        self.expect(b':', "colon expected")?;
+        Ok(Some(key))
+    }
+
+    /// Moves to the next item of an array whose bracket was consumed; `false` at the closing bracket.
+    ///
+    /// # Errors
+    /// [`Malformed`] when neither an item nor the end is there.
+    pub fn item(&mut self, first: &mut bool) -> Scan<bool> {
+        if self.take(b']') {
+            return Ok(false);
+        }
+        if !std::mem::take(first) {
+            self.expect(b',', "comma or closing bracket expected")?;
+            if self.peek() == Some(b']') {
+                return self.fail("item expected");
+            }
+        }
+        Ok(true)
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// [`Malformed`] when none is there or it does not end.
+    pub fn text(&mut self) -> Scan<RawText<'a>> {
+        self.expect(b'"', "string expected")?;
+        let start = self.at;
+        let mut escaped = false;
+        while let Some(&byte) = self.text.get(self.at) {
+            match byte {
+                b'"' => {
+                    let bytes = &self.text[start..self.at];
+                    self.at += 1;
+                    return Ok(RawText { bytes, escaped });
+                }
+                b'\\' => {
+                    escaped = true;
+                    let length = match self.text.get(self.at + 1) {
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                        Some(b'u') => {
+                            let digits = self.text.get(self.at + 2..self.at + 6);
+                            if !digits.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
+                                return self.fail("bad escape");
+                            }
+                            6
+                        }
+                        _ => return self.fail("bad escape"),
+                    };
+                    self.at += length;
+                }
+                0..=0x1F => return self.fail("control character in string"),
+                _ => self.at += 1,
+            }
+        }
+        self.fail("string does not end")
+    }
+
+    /// An integer.
+    ///
+    /// # Errors
+    /// [`Malformed`] when none is there or it does not fit 64 bits.
+    pub fn integer(&mut self) -> Scan<i64> {
+        let negative = self.take(b'-');
+        self.peek();
+        let start = self.at;
+        let mut value: i64 = 0;
+        while let Some(digit) = self.text.get(self.at).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d <= 9)
+        {
+            value = match value.checked_mul(10).and_then(|value| value.checked_add(i64::from(digit))) {
+                Some(value) => value,
+                None => return self.fail("integer does not fit"),
+            };
+            self.at += 1;
+        }
+        if self.at == start || matches!(self.text.get(self.at), Some(b'.' | b'e' | b'E')) {
+            return self.fail("integer expected");
+        }
+        Ok(if negative { -value } else { value })
+    }
+
+    /// True or false.
+    ///
+    /// # Errors
+    /// [`Malformed`] when neither is there.
+    pub fn boolean(&mut self) -> Scan<bool> {
+        match self.peek() {
+            Some(b't') => self.word(b"true").map(|()| true),
+            Some(b'f') => self.word(b"false").map(|()| false),
+            _ => self.fail("boolean expected"),
+        }
+    }
+
+    fn word(&mut self, word: &'static [u8]) -> Scan<()> {
+        if self.text[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            self.fail("unknown word")
+        }
+    }
+
+    fn number(&mut self) -> Scan<()> {
+        let start = self.at;
+        while let Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E') = self.text.get(self.at) {
+            self.at += 1;
+        }
+        if self.since(start).iter().any(u8::is_ascii_digit) { Ok(()) } else { self.fail("value expected") }
+    }
+
+    /// Steps over one value of any kind and returns its text.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is not one whole value, or nests deeper than 64.
+    pub fn skip(&mut self) -> Scan<&'a [u8]> {
+        self.peek();
+        let start = self.at;
+        // One bit per open bracket: 1 for an object.
+        let (mut open, mut depth) = (0u64, 0u32);
+        loop {
+            // A value is expected here.
+            match self.peek() {
+                Some(opening @ (b'{' | b'[')) => {
+                    self.at += 1;
+                    let object = opening == b'{';
+                    if !self.take(if object { b'}' } else { b']' }) {
+                        if depth == 64 {
+                            return self.fail("nests too deep");
+                        }
+                        open = open << 1 | u64::from(object);
+                        depth += 1;
+                        if object {
+                            self.text()?;
+                            self.expect(b':', "colon expected")?;
+                        }
+                        continue;
+                    }
+                }
+                Some(b'"') => drop(self.text()?),
+                Some(b't') => self.word(b"true")?,
+                Some(b'f') => self.word(b"false")?,
+                Some(b'n') => self.word(b"null")?,
+                _ => self.number()?,
+            }
+            // A value has ended: close brackets until a comma asks for the next.
+            loop {
+                if depth == 0 {
+                    return Ok(self.since(start));
+                }
+                let object = open & 1 == 1;
+                if self.take(b',') {
+                    if object {
+                        self.text()?;
+                        self.expect(b':', "colon expected")?;
+                    }
+                    break;
+                }
+                self.expect(if object { b'}' } else { b']' }, "comma or closing bracket expected")?;
+                open >>= 1;
+                depth -= 1;
+            }
+        }
+    }
+
+    /// Only white space may follow.
+    ///
+    /// # Errors
+    /// [`Malformed`] when something else does.
+    pub fn end(&mut self) -> Scan<()> {
+        if self.peek().is_none() { Ok(()) } else { self.fail("text after the message") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whole values are stepped over; cut or garbled ones are found.
+    #[test]
+    fn skip_checks() {
+        for good in [r#"{"a":[1,{"b":null}],"c":"\u00e9\"x"}"#, "[]", "{}", "-1.5e3", "true", " [ 1 , 2 ] "] {
+            let mut scanner = Scanner::new(good.as_bytes());
+            scanner.skip().unwrap();
+            scanner.end().unwrap();
+        }
+        let deep = "[".repeat(70);
+        for bad in
+            ["", "{", "[1,]", r#"{"a"}"#, r#"{"a":1,}"#, "[1}", r#""a"#, "tru", r#""\x""#, "\"\n\"", &deep]
+        {
+            let mut scanner = Scanner::new(bad.as_bytes());
+            assert!(scanner.skip().and_then(|_| scanner.end()).is_err(), "{bad}");
+        }
+    }
+
+    /// Escapes are undone exactly.
+    #[test]
+    fn escapes() {
+        let mut scanner = Scanner::new(br#""a\"\\\/\n\u00e9\ud83d\ude00""#);
+        assert_eq!(scanner.text().unwrap().text().unwrap(), "a\"\\/\n\u{e9}\u{1f600}");
+        for bad in [&br#""\ud800""#[..], br#""\ud800\u0041""#, br#""\udc00""#, b"\"\xff\""] {
+            assert!(Scanner::new(bad).text().unwrap().text().is_none());
+        }
+        let mut out = Vec::new();
+        write_text(&mut out, "a\"\\\n\u{e9}");
+        assert_eq!(Scanner::new(&out).text().unwrap().text().unwrap(), "a\"\\\n\u{e9}");
+    }
+}

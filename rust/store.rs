@@ -1,0 +1,371 @@
+//! The store: every book by id, and by the assets that feed it.
+//!
+//! Locking rule: the mapping gate first, then look up, clone the `Arc`, drop the map guard, lock the book,
+//! apply, encode, unlock. No map guard is held across a second map call, and no lock across anything that
+//! could wait for Python. The gate is shared by all calls and exclusive only while a mapping is put in force,
+//! so nobody ever sees half a mapping.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+
+use crate::book::{Book, Description};
+use crate::change::Change;
+use crate::error::{Error, Result};
+use crate::keys::yes_id;
+use crate::leg::{Facts, LegState};
+use crate::merge::{Effect, Scratch};
+use crate::normalised::{Kind, Message};
+use crate::pattern::Pattern;
+
+/// A book behind its lock.
+pub type Slot = Mutex<Book>;
+
+/// A wish for a fresh snapshot, to be sent to `control.resync.{platform}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resync {
+    /// The venue.
+    pub platform: Arc<str>,
+    /// What the venue quotes.
+    pub asset: Arc<str>,
+    /// Why the present book cannot be trusted.
+    pub why: &'static str,
+}
+
+/// What the store counted since it began.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) messages: AtomicU64,
+    pub(crate) changes: AtomicU64,
+    pub(crate) ignored: AtomicU64,
+    pub(crate) holes: AtomicU64,
+    pub(crate) bad: AtomicU64,
+    pub(crate) unknown: AtomicU64,
+    pub(crate) resyncs: AtomicU64,
+    pub(crate) panics: AtomicU64,
+}
+
+pub(crate) fn count(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(by as u64, Ordering::Relaxed);
+}
+
+/// The mapping in force.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) version: i64,
+    /// Every book, in the order in which mappings named them first.
+    pub(crate) order: Vec<Arc<Slot>>,
+    /// Resolved and dropped: never opened again.
+    pub(crate) retired: Vec<(Arc<str>, Arc<Slot>)>,
+    /// Books ever opened, which spreads them over the marks' rotation.
+    pub(crate) opened: usize,
+}
+
+pub(crate) type Map<K, V> = DashMap<K, V, FixedState>;
+
+/// Consolidated books, fed by normalised messages.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) gate: RwLock<Table>,
+    pub(crate) books: Map<Arc<str>, Arc<Slot>>,
+    pub(crate) assets: Map<Box<[u8]>, Arc<Slot>>,
+    pub(crate) descriptions: Map<Box<str>, Description>,
+    pub(crate) facts: Map<Box<[u8]>, Facts>,
+    pub(crate) last_epoch: AtomicI64,
+    pub(crate) marks_n: AtomicU64,
+    pub(crate) marks_calls: AtomicU64,
+    resyncs: Mutex<Vec<Resync>>,
+    pub(crate) counters: Counters,
+}
+
+/// Key of an asset: a platform's name has no zero byte, so no two pairs share a key.
+pub(crate) fn asset_key(platform: &str, asset: &str) -> SmallVec<[u8; 128]> {
+    let mut key = SmallVec::new();
+    key.extend_from_slice(platform.as_bytes());
+    key.push(0);
+    key.extend_from_slice(asset.as_bytes());
+    key
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
+}
+
+impl Store {
+    /// An empty store. Every epoch that it gives out is larger than `epoch`, the last one ever given out.
+    #[must_use]
+    pub fn new(epoch: i64) -> Self {
+        // A fixed seed: the keys come from the reviewed mapping, and replay must not depend on chance.
+        let state = FixedState::default;
+        Self {
+            gate: RwLock::default(),
+            books: DashMap::with_hasher(state()),
+            assets: DashMap::with_hasher(state()),
+            descriptions: DashMap::with_hasher(state()),
+            facts: DashMap::with_hasher(state()),
+            last_epoch: AtomicI64::new(epoch),
+            marks_n: AtomicU64::new(0),
+            marks_calls: AtomicU64::new(0),
+            resyncs: Mutex::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The next epoch: the wall clock in milliseconds, or one more than the last when the clock stands behind.
+    pub(crate) fn next_epoch(&self, now_us: i64) -> i64 {
+        let next = |last: i64| (now_us / 1_000).max(last.saturating_add(1));
+        match self.last_epoch.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last))) {
+            Ok(last) | Err(last) => next(last),
+        }
+    }
+
+    /// The last epoch given out, to be kept where the next process finds it.
+    #[must_use]
+    pub fn last_epoch(&self) -> i64 {
+        self.last_epoch.load(Ordering::Relaxed)
+    }
+
+    fn slot_of_asset(&self, platform: &str, asset: &str) -> Result<Arc<Slot>> {
+        let key = asset_key(platform, asset);
+        self.assets
+            .get(&key[..])
+            .map(|slot| Arc::clone(&slot))
+            .ok_or_else(|| Error::UnknownAsset { platform: platform.to_owned(), asset: asset.to_owned() })
+    }
+
+    fn slot_of_book(&self, yes_id: &str) -> Result<Arc<Slot>> {
+        let slot = self.books.get(yes_id).map(|slot| Arc::clone(&slot));
+        slot.ok_or_else(|| Error::UnknownBook(yes_id.to_owned()))
+    }
+
+    /// Applies one normalised message and appends what has to be sent.
+    ///
+    /// # Errors
+    /// Only when the leg cannot be told: [`Error::Parse`], [`Error::UnknownAsset`]. A bad message of a known
+    /// leg puts that leg into `resync` instead.
+    pub fn apply(&self, bytes: &[u8], now_us: i64, out: &mut Vec<Change>) -> Result<()> {
+        count(&self.counters.messages, 1);
+        SCRATCH.with_borrow_mut(|scratch| {
+            let message = Message::read(bytes, &mut scratch.read);
+            let (Some(platform), Some(asset)) = (&message.platform, &message.asset) else {
+                return match message.broken {
+                    None if message.kind == Kind::Unknown => {
+                        count(&self.counters.ignored, 1);
+                        Ok(())
+                    }
+                    Some(broken) => {
+                        count(&self.counters.bad, 1);
+                        Err(broken.into())
+                    }
+                    None => {
+                        count(&self.counters.bad, 1);
+                        Err(Error::Parse("message without platform or asset_id".to_owned()))
+                    }
+                };
+            };
+            self.with_leg(platform, asset, now_us, out, |book, leg, out| {
+                book.apply(leg, &message, scratch, now_us, out)
+            })
+        })
+    }
+
+    /// The caller's own verdict about a leg: silent, disconnected, its producer gone.
+    ///
+    /// # Errors
+    /// [`Error::UnknownAsset`].
+    pub fn set_leg_state(
+        &self,
+        platform: &str,
+        asset: &str,
+        state: LegState,
+        why: &str,
+        now_us: i64,
+        out: &mut Vec<Change>,
+    ) -> Result<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.with_leg(platform, asset, now_us, out, |book, leg, out| {
+                if book.resolved.is_some() || book.dropped {
+                    return Effect { ignored: true, ..Effect::default() };
+                }
+                let ask = book.set_leg_state(leg, state, why, now_us, scratch, out);
+                Effect { ask, ..Effect::default() }
+            })
+        })
+    }
+
+    /// Compares one asset's last number with its producer's mark; a lost last message is found here.
+    pub(crate) fn check_mark(
+        &self,
+        platform: &str,
+        asset: &str,
+        (epoch, n): (i64, i64),
+        now_us: i64,
+        out: &mut Vec<Change>,
+    ) -> Result<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.with_leg(platform, asset, now_us, out, |book, leg, out| {
+                let own = &mut book.legs[usize::from(leg)];
+                let mut effect = Effect::default();
+                let behind = own.epoch.is_none_or(|known| known < epoch || (known == epoch && own.n < n));
+                let over = book.resolved.is_some() || book.dropped;
+                if over || !(behind || own.wants_snapshot) {
+                    return effect;
+                }
+                effect.hole = behind;
+                // Ask again: the wish, or the snapshot itself, may be what was lost.
+                own.wants_snapshot = false;
+                effect.ask = book.doubt_leg(leg, "gap", now_us, scratch, out);
+                effect
+            })
+        })
+    }
+
+    /// Finds the leg, does something to its book under the lock, and survives a panic there: the book's
+    /// legs go to `resync` in a new epoch and every other book lives on.
+    fn with_leg(
+        &self,
+        platform: &str,
+        asset: &str,
+        now_us: i64,
+        out: &mut Vec<Change>,
+        act: impl FnOnce(&mut Book, u8, &mut Vec<Change>) -> Effect,
+    ) -> Result<()> {
+        let _gate = self.gate.read();
+        let slot = self.slot_of_asset(platform, asset).inspect_err(|_| count(&self.counters.unknown, 1))?;
+        let before = out.len();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut book = slot.lock();
+            let leg = book.leg_of(platform, asset)?;
+            let effect = act(&mut book, leg, out);
+            let own = &book.legs[usize::from(leg)];
+            Some((effect, effect.ask.map(|why| (Arc::clone(&own.platform), Arc::clone(&own.asset), why))))
+        }));
+        match outcome {
+            Ok(Some((effect, ask))) => {
+                if let Some((platform, asset, why)) = ask {
+                    self.ask(Resync { platform, asset, why });
+                }
+                count(&self.counters.changes, out.len() - before);
+                for (counter, happened) in [
+                    (&self.counters.ignored, effect.ignored),
+                    (&self.counters.bad, effect.bad),
+                    (&self.counters.holes, effect.hole),
+                ] {
+                    if happened {
+                        count(counter, 1);
+                    }
+                }
+            }
+            // The asset map and the book disagree only for a tombstone.
+            Ok(None) => count(&self.counters.ignored, 1),
+            Err(_) => {
+                out.truncate(before);
+                self.quarantine(&slot, now_us, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// After a panic nothing in the book can be trusted, its numbering included: a new epoch opens with an
+    /// empty book and every leg asks for a snapshot.
+    fn quarantine(&self, slot: &Slot, now_us: i64, out: &mut Vec<Change>) {
+        count(&self.counters.panics, 1);
+        let epoch = self.next_epoch(now_us);
+        let mut book = slot.lock();
+        book.levels.clear();
+        book.epoch = epoch;
+        book.seq = 1;
+        let mut wishes = Vec::new();
+        for leg in book.legs.iter_mut().filter(|leg| leg.state != LegState::Closed) {
+            leg.state = LegState::Resync;
+            leg.wants_snapshot = true;
+            wishes.push(Resync {
+                platform: Arc::clone(&leg.platform),
+                asset: Arc::clone(&leg.asset),
+                why: "gap",
+            });
+        }
+        book.recount();
+        book.send_opening(now_us, out);
+        drop(book);
+        wishes.into_iter().for_each(|wish| self.ask(wish));
+    }
+
+    pub(crate) fn ask(&self, wish: Resync) {
+        count(&self.counters.resyncs, 1);
+        self.resyncs.lock().push(wish);
+    }
+
+    /// Takes the wishes for snapshots that came up since the last call.
+    #[must_use]
+    pub fn take_resyncs(&self) -> Vec<Resync> {
+        std::mem::take(&mut *self.resyncs.lock())
+    }
+
+    /// Reads one book under its lock.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBook`].
+    pub fn read<T>(&self, book: &str, act: impl FnOnce(&Book, bool) -> T) -> Result<T> {
+        let (id, no) = yes_id(book)?;
+        let _gate = self.gate.read();
+        let slot = self.slot_of_book(&id)?;
+        let book = slot.lock();
+        Ok(act(&book, no))
+    }
+
+    /// The snapshot message of a book, YES or NO by its id.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBook`].
+    pub fn snapshot(&self, book: &str, depth: Option<usize>, why: &str, now_us: i64) -> Result<Vec<u8>> {
+        self.read(book, |book, no| book.snapshot(no, depth, why, now_us))
+    }
+
+    /// Ids of the books that match, in mapping order; NO ids for a pattern that names NO views.
+    ///
+    /// # Errors
+    /// [`Error::Parse`] for what is no pattern.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<String>> {
+        let pattern = Pattern::parse(pattern)?;
+        let slots = self.slots();
+        let ids = slots.iter().map(|slot| {
+            let id = Arc::clone(&slot.lock().id);
+            if pattern.is_no() {
+                format!("{}no", id.strip_suffix("yes").unwrap_or(&id))
+            } else {
+                id.to_string()
+            }
+        });
+        Ok(ids.filter(|id| pattern.matches(id)).collect())
+    }
+
+    /// Every book, without holding the gate.
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
+        self.gate.read().order.clone()
+    }
+
+    /// What was counted, by name.
+    #[must_use]
+    pub fn stats(&self) -> Vec<(&'static str, u64)> {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        vec![
+            ("books", self.books.len() as u64),
+            ("assets", self.assets.len() as u64),
+            ("messages", load(&counters.messages)),
+            ("changes", load(&counters.changes)),
+            ("ignored", load(&counters.ignored)),
+            ("holes", load(&counters.holes)),
+            ("bad", load(&counters.bad)),
+            ("unknown_asset", load(&counters.unknown)),
+            ("resyncs", load(&counters.resyncs)),
+            ("panics", load(&counters.panics)),
+        ]
+    }
+}

@@ -1,0 +1,41 @@
+"""Shared fixtures: real servers on free ports, and the captured data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from wup import servers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CAPTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def captures() -> Path:
+    """Real captured frames, kept beside the project; CI always has them."""
+    if not CAPTURES.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"captured data is missing at {CAPTURES}")
+        pytest.skip("captured data is not beside this checkout")
+    return CAPTURES
+
+
+@pytest_asyncio.fixture
+async def nats_url() -> AsyncIterator[str]:
+    """A real NATS server of this test's own."""
+    async with servers.embedded_nats() as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def redis_url() -> AsyncIterator[str]:
+    """A real Valkey server of this test's own."""
+    async with servers.embedded_valkey() as url:
+        yield url

@@ -1,0 +1,152 @@
+"""The orderbook service's HTTP interface on a real port."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import orjson
+import pytest
+from orderbook.feeding import BOOK, OTHER, Feed, leg, table
+
+from wup.errors import PortInUse
+from wup.orderbook import OrderbookHttp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+K = leg("kalshi", "KXFED-26DEC-C25", tick="0.01", min_size="0.01")
+P = leg("polymarket", "6519", tick="0.001", min_size="5")
+DOWN = leg("kalshi", "KX-H0", book=OTHER)
+NO = BOOK.replace(".yes", ".no")
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[tuple[Feed, httpx2.AsyncClient]]:
+    async with Feed() as feed:
+        await feed.start(table(K, P, DOWN))
+        feed.book(K, [["0.52", "500"]], [["0.54", "250"]])
+        feed.book(P, [["0.53", "10"]], [["0.51", "4"]])
+        http = OrderbookHttp(feed.service, "127.0.0.1", 0, **options)
+        await http.start()
+        try:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{http.port}") as client:
+                yield feed, client
+        finally:
+            await http.stop()
+
+
+async def test_a_book_is_the_snapshot_message() -> None:
+    """YES and NO by id, cut by depth; the ETag of an unchanged book answers 304."""
+    async with serving() as (_, client):
+        answer = await client.get(f"/v1/books/{BOOK}")
+        body = answer.json()
+        assert body["type"] == "snapshot"
+        assert body["bids"][0] == ["0.53", "10", {"polymarket": "10"}]
+        assert body["legs"]["kalshi"]["tick"] == "0.01"
+        again = await client.get(f"/v1/books/{BOOK}", headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304
+        no = (await client.get(f"/v1/books/{NO}")).json()
+        assert no["book"] == NO
+        assert no["asks"][0][0] == "0.47"
+        cut = (await client.get(f"/v1/books/{BOOK}?depth=1")).json()
+        assert (len(cut["bids"]), len(cut["asks"]), cut["depth"]) == (1, 1, 1)
+
+
+async def test_a_book_that_nobody_vouches_for_is_503() -> None:
+    """A book without a live leg is a problem document with status 503, never old levels."""
+    async with serving() as (_, client):
+        answer = await client.get(f"/v1/books/{OTHER}")
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["state"] == "down"
+
+
+async def test_lists_page_and_filter() -> None:
+    """By pattern, by asset, with limit and after."""
+    async with serving() as (_, client):
+        first = (await client.get("/v1/books?match=fed-2026-12.>&limit=1")).json()
+        rest = (await client.get(f"/v1/books?match=fed-2026-12.>&after={first['next']}")).json()
+        assert [b["book"] for b in first["books"] + rest["books"]] == sorted([BOOK, OTHER])
+        found = (await client.get("/v1/books?asset=kalshi:KXFED-26DEC-C25")).json()["books"]
+        assert [b["book"] for b in found] == [BOOK]
+        assert found[0]["best_bid"] == ["0.53", "10"]
+        assert found[0]["best_ask"] == ["0.51", "4"]
+        assert found[0]["crossed"] is True
+
+
+async def test_snapshots_are_streamed_one_per_line() -> None:
+    """`/v1/snapshots` gives every matching book, each line one snapshot message."""
+    async with serving() as (_, client):
+        lines = (await client.get("/v1/snapshots?match=>")).text.splitlines()
+        assert sorted(orjson.loads(line)["book"] for line in lines) == sorted([BOOK, OTHER])
+
+
+async def test_best_bid_and_offer_per_platform_and_at_a_crossing() -> None:
+    """Total and per platform, and the size that crosses."""
+    async with serving() as (_, client):
+        body = (await client.get(f"/v1/bbo/{BOOK}")).json()
+        assert body["platforms"]["kalshi"] == {"best_bid": ["0.52", "500"], "best_ask": ["0.54", "250"]}
+        assert body["platforms"]["polymarket"] == {"best_bid": ["0.53", "10"], "best_ask": ["0.51", "4"]}
+        assert body["crossed"] is True
+        assert body["crossing_size"] == "4"
+
+
+async def test_aggregates_tell_what_books_are_about() -> None:
+    """Titles, labels, and per leg tick and minimum size."""
+    async with serving() as (_, client):
+        listed = (await client.get("/v1/aggregates")).json()["aggregates"]
+        assert [a["aggregate"] for a in listed] == ["fed-2026-12"]
+        one = (await client.get("/v1/aggregates/fed-2026-12")).json()
+        market = next(m for m in one["markets"] if m["book"] == BOOK)
+        assert [(x["platform"], x["tick"], x["min_size"]) for x in market["legs"]] == [
+            ("kalshi", "0.01", "0.01"),
+            ("polymarket", "0.001", "5"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/books/no.such.yes", 404),
+        ("/v1/books/garbage", 404),
+        ("/v1/books?limit=0", 400),
+        ("/v1/books?match=a..b", 400),
+        ("/v1/books?asset=kalshi", 400),
+        (f"/v1/books/{BOOK}?depth=x", 400),
+        ("/v1/bbo/no.such.yes", 404),
+        ("/v1/aggregates/none", 404),
+        ("/nowhere", 404),
+    ],
+)
+async def test_errors_are_problem_documents(path: str, status: int) -> None:
+    """RFC 9457 for everything that is wrong with a request."""
+    async with serving() as (_, client):
+        answer = await client.get(path)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["status"] == status
+
+
+async def test_health_and_readiness() -> None:
+    """Liveness is unconditional; readiness is 503 with the reason codes while something is missing."""
+    reasons: list[str] = []
+    async with serving(ready=lambda: reasons) as (_, client):
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 200
+        reasons.append("bus_disconnected")
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["reasons"]) == (503, ["bus_disconnected"])
+
+
+async def test_a_busy_port_names_its_setting() -> None:
+    """A port that is taken is an error that says which setting to change."""
+    async with Feed() as feed:
+        await feed.start(table(K))
+        first = OrderbookHttp(feed.service, "127.0.0.1", 0)
+        await first.start()
+        second = OrderbookHttp(feed.service, "127.0.0.1", first.port, setting="ORDERBOOK_HTTP_PORT")
+        with pytest.raises(PortInUse, match="ORDERBOOK_HTTP_PORT"):
+            await second.start()
+        await first.stop()
