@@ -120,9 +120,12 @@ impl Store {
                     false
                 }
             };
+            let over = book.resolved.is_some().then(|| Arc::clone(&book.id));
             drop(book);
-            if stays {
-                kept.push(slot);
+            match (stays, over) {
+                (true, _) => kept.push(slot),
+                (false, Some(id)) => table.retired.push((id, slot)),
+                (false, None) => {}
             }
         }
         table.order = kept;

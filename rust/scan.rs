@@ -276,12 +276,36 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn number(&mut self) -> Scan<()> {
+    fn digits(&mut self) -> usize {
         let start = self.at;
-        while let Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E') = self.text.get(self.at) {
+        while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
-        if self.since(start).iter().any(u8::is_ascii_digit) { Ok(()) } else { self.fail("value expected") }
+        self.at - start
+    }
+
+    /// A number by JSON's own grammar, so that a garbled one is found.
+    fn number(&mut self) -> Scan<()> {
+        self.at += usize::from(self.text.get(self.at) == Some(&b'-'));
+        let leading_zero = self.text.get(self.at) == Some(&b'0');
+        let whole = self.digits();
+        if whole == 0 || (leading_zero && whole > 1) {
+            return self.fail("value expected");
+        }
+        if self.text.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            if self.digits() == 0 {
+                return self.fail("digit expected");
+            }
+        }
+        if let Some(b'e' | b'E') = self.text.get(self.at) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.text.get(self.at), Some(b'+' | b'-')));
+            if self.digits() == 0 {
+                return self.fail("digit expected");
+            }
+        }
+        Ok(())
     }
 
     /// Steps over one value of any kind and returns its text.

@@ -369,3 +369,60 @@ impl Store {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::ChangeKind;
+    use crate::mapping::Row;
+    use crate::mirror::{Mirror, Verdict};
+
+    fn message(asset: &str, n: i64) -> Vec<u8> {
+        format!(
+            r#"{{"type":"snapshot","platform":"kalshi","asset_id":"{asset}","epoch":1,"n":{n},"bids":[["0.5","{n}"]],"asks":[]}}"#
+        )
+        .into_bytes()
+    }
+
+    /// After a panic inside a book its legs are `resync` in a new epoch that clients can follow, and every
+    /// other book lives on.
+    #[test]
+    fn a_panic_stays_in_its_book() {
+        let store = Store::new(0);
+        let row = |asset: &str, book: &str| Row {
+            platform: "kalshi".into(),
+            asset: asset.into(),
+            book: book.into(),
+            inverted: false,
+        };
+        let mut out = Vec::new();
+        store.set_mapping(1, &[row("A", "a.a.yes"), row("B", "b.b.yes")], 0, &mut out).unwrap();
+        store.apply(&message("A", 1), 0, &mut out).unwrap();
+        store.apply(&message("B", 1), 0, &mut out).unwrap();
+        drop(store.take_resyncs());
+        out.clear();
+        std::panic::set_hook(Box::new(|_| {}));
+        let half_done = |book: &mut Book, leg: u8, out: &mut Vec<Change>| {
+            book.remove_leg(leg, &mut Vec::new());
+            book.send_status("half done", 0, out);
+            panic!("a fault of ours")
+        };
+        store.with_leg("kalshi", "A", 5, &mut out, half_done).unwrap();
+        drop(std::panic::take_hook());
+        assert_eq!(out.len(), 1, "nothing of the half-done message goes out");
+        assert_eq!((out[0].kind, out[0].epoch, out[0].seq), (ChangeKind::Snapshot, 2, 1));
+        let mut mirror = Mirror::default();
+        assert_eq!(mirror.apply(&out[0].payload), Ok(Verdict::Exact));
+        assert!(String::from_utf8_lossy(&out[0].payload).contains(r#""state":"resync""#));
+        assert_eq!(store.take_resyncs().len(), 1);
+        out.clear();
+        store.apply(&message("B", 2), 6, &mut out).unwrap();
+        assert_eq!(out.len(), 1, "the other book is live");
+        store.apply(&message("A", 2), 7, &mut out).unwrap();
+        assert_eq!(out.iter().filter(|change| &*change.book == "a.a.yes").count(), 2, "it comes back");
+        for change in out.iter().filter(|change| &*change.book == "a.a.yes") {
+            assert_eq!(mirror.apply(&change.payload), Ok(Verdict::Exact));
+        }
+        assert!(store.stats().contains(&("panics", 1)));
+    }
+}

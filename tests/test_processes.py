@@ -56,7 +56,11 @@ async def test_no_server_is_left_behind(how: signal.Signals) -> None:
 async def test_stop_kills_what_does_not_listen() -> None:
     """A child that ignores SIGTERM is killed after the grace time."""
     child = await processes.start(
-        [sys.executable, "-c", "import signal,time;signal.signal(15,signal.SIG_IGN);print(1,flush=True);time.sleep(60)"]
+        [
+            sys.executable,
+            "-c",
+            "import signal,time;signal.signal(15,signal.SIG_IGN);print(1,flush=True);time.sleep(60)",
+        ]
     )
     assert child.stdout is not None
     await child.stdout.readline()

@@ -19,7 +19,9 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 class EnvSettings(BaseSettings):
     """Base of every settings class: frozen, read from variables named like the fields in upper case."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True
+    )
 
 
 class Settings(EnvSettings):

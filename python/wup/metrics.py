@@ -29,7 +29,10 @@ BAD_INPUT = Counter(
     registry=REGISTRY,
 )
 RESYNCS = Counter(
-    "wup_resyncs_total", "Legs sent to resync, by hop and reason.", ["hop", "platform", "why"], registry=REGISTRY
+    "wup_resyncs_total",
+    "Legs sent to resync, by hop and reason.",
+    ["hop", "platform", "why"],
+    registry=REGISTRY,
 )
 CONNECTIONS = Gauge("wup_venue_connections", "Open venue connections.", ["platform"], registry=REGISTRY)
 RECONNECTS = Counter(

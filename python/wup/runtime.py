@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any, Self
 
 import prometheus_client
-import redis.asyncio as redis
+from redis.exceptions import RedisError
 
 from wup import config, logs, servers
 from wup.aggregator import Aggregator
@@ -22,7 +22,9 @@ from wup.errors import BusError, PortInUse
 from wup.events.service import EventService
 from wup.gateway.service import Gateway
 from wup.gateway.source import BusSource, HttpSource
-from wup.mapping.source import MappingSource, load_epoch, save_epoch
+from wup.mapping.redis import connect as connect_redis
+from wup.mapping.redis import load_epoch, save_epoch
+from wup.mapping.source import MappingSource
 from wup.metrics import REGISTRY
 from wup.normalizer.service import NormalizerService
 from wup.orderbook import OrderbookHttp, OrderbookService
@@ -127,9 +129,8 @@ class Process:
     async def start_events(self, port: int, setting: str) -> EventService:
         """The event service with its HTTP interface."""
         catalogues = {name: venue.catalogue(self._venue_settings[name]) for name, venue in VENUES.items()}
-        settings = self.settings.model_copy(update={"http_port": port})
         service = EventService(
-            settings, self.bus, self.redis_url, catalogues, SYSTEM_CLOCK, port_setting=setting
+            self.settings, self.bus, self.redis_url, catalogues, SYSTEM_CLOCK, http=(setting, port)
         )
         self._stack.push_async_callback(service.stop)
         await service.start()
@@ -137,7 +138,7 @@ class Process:
 
     async def start_normalizer(self, instance: str) -> NormalizerService:
         """The normalizer, inline or standalone."""
-        service = NormalizerService(self.bus, VENUES, clock=SYSTEM_CLOCK, instance=instance)
+        service = NormalizerService(self.bus, SYSTEM_CLOCK, instance)
         self._stack.push_async_callback(service.stop)
         await service.start()
 
@@ -150,13 +151,25 @@ class Process:
     async def start_orderbook(self, port: int, setting: str) -> tuple[OrderbookService, OrderbookHttp]:
         """The orderbook service with its HTTP interface; the last epoch is kept in Redis."""
         index, shards = self.settings.shard_index()
-        client = redis.Redis.from_url(self.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        client = connect_redis(self.redis_url)
         self._stack.push_async_callback(client.aclose)
-        epoch = max(SYSTEM_CLOCK.now_us() // 1000, await load_epoch(client, str(index)))
+        last = 0
+        try:
+            last = await load_epoch(client, str(index))
+        except (RedisError, OSError) as error:
+            # The wall clock serves as well, as long as nobody steps it back.
+            logs.log("orderbook").warning("last epoch unknown", detail=repr(error))
+        epoch = max(SYSTEM_CLOCK.now_us() // 1000, last)
         saving: set[asyncio.Task[None]] = set()
 
+        async def keep(last: int) -> None:
+            try:
+                await save_epoch(client, str(index), last)
+            except (RedisError, OSError) as error:
+                logs.bad_input("orderbook", "", "epoch_not_kept", str(last), error=repr(error))
+
         def save(last: int) -> None:
-            task = asyncio.create_task(save_epoch(client, str(index), last))
+            task = asyncio.create_task(keep(last))
             saving.add(task)
             task.add_done_callback(saving.discard)
 
@@ -209,7 +222,7 @@ class Process:
         return service
 
     async def follow_mapping(self) -> None:
-        """Give every started stage the mapping, now and whenever it changes; in start order, one at a time."""
+        """Give every started stage the mapping, now and whenever it changes, in the order of their start."""
         source = MappingSource(self.redis_url, self.bus)
         self._mapping = source
         self._stack.push_async_callback(source.stop)

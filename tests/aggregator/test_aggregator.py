@@ -94,7 +94,9 @@ class Tape:
 
 
 def table(*assets: str) -> MappingTable:
-    legs = tuple(Leg("toy", asset, asset, "event", f"agg.{i:016x}.yes", False) for i, asset in enumerate(assets))
+    legs = tuple(
+        Leg("toy", asset, asset, "event", f"agg.{i:016x}.yes", False) for i, asset in enumerate(assets)
+    )
     return MappingTable(1, legs)
 
 
@@ -107,7 +109,12 @@ async def running(
         port = next(iter(server.sockets)).getsockname()[1]
         toy.url = f"ws://127.0.0.1:{port}"
         venue = Venue(
-            "toy", object, ToySession, lambda *_: None, lambda _: None, limits or Limits()  # type: ignore[arg-type,return-value]
+            "toy",
+            object,
+            ToySession,
+            lambda *_: None,
+            lambda _: None,
+            limits or Limits(),  # type: ignore[arg-type,return-value]
         )
         bus, tape = LocalBus(), Tape()
         await bus.subscribe(subjects.RAW_ALL, tape)

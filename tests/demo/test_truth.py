@@ -13,7 +13,11 @@ LEGS = {
 
 
 def delta(cause: str | None, venue: int | None) -> dict[str, object]:
-    message: dict[str, object] = {"type": "delta", "book": "b", "ts": {} if venue is None else {"venue": venue}}
+    message: dict[str, object] = {
+        "type": "delta",
+        "book": "b",
+        "ts": {} if venue is None else {"venue": venue},
+    }
     if cause is not None:
         message["cause"] = cause
     return message

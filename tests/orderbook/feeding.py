@@ -21,7 +21,10 @@ def leg(platform: str, asset: str, *, book: str = BOOK, inverted: bool = False, 
 
 
 def table(*legs: Leg, version: int = 1, result: str | None = None) -> MappingTable:
-    books = {one.book: BookInfo(one.book, one.book.split(".")[0], "Fed", "25 bps cut", result=result) for one in legs}
+    books = {
+        one.book: BookInfo(one.book, one.book.split(".")[0], "Fed", "25 bps cut", result=result)
+        for one in legs
+    }
     return MappingTable(version, legs, books)
 
 

@@ -66,7 +66,14 @@ async def test_a_hole_takes_the_leg_out_and_asks() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"{", b"[]", b"\xff\xfe", b'{"type":"update"}', b'{"type":"snapshot","platform":"x","asset_id":"y"}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"type":"update"}',
+        b'{"type":"snapshot","platform":"x","asset_id":"y"}',
+    ],
 )
 async def test_garbage_on_the_bus_doubts_the_leg_that_the_subject_names(payload: bytes) -> None:
     """Bytes that cannot be read never crash and never stay unnoticed: that leg goes to resync, others stay."""

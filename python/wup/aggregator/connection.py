@@ -150,7 +150,9 @@ class Connection:
             healthy = self._clock.monotonic() - began >= _HEALTHY_S
             attempt = 0 if healthy else attempt + 1
             if wait is None:
-                wait = self._rng.uniform(0, 0.25) if healthy else backoff.full_jitter(attempt, self._rng.uniform)
+                wait = (
+                    self._rng.uniform(0, 0.25) if healthy else backoff.full_jitter(attempt, self._rng.uniform)
+                )
             RECONNECTS.labels(self.platform, self._why).inc()
             await asyncio.sleep(wait)
 

@@ -79,8 +79,8 @@ class NatsBus:
             logs.log("bus").warning("nats error", error=repr(problem), name=name)
 
         async def disconnected() -> None:
-            logs.log("bus").warning("nats disconnected", name=name)
             if holder and not holder[0]._closing:
+                logs.log("bus").warning("nats disconnected", name=name)
                 holder[0]._lost("disconnected")
 
         async def reconnected() -> None:

@@ -24,7 +24,9 @@ def settings_or_exit(**overrides: object) -> tuple[Settings, dict[str, EnvSettin
     try:
         settings, venues = runtime.load_settings(**overrides)
         if not config.is_loopback(settings.bind_host) and settings.tokens_file is None:
-            raise SettingsError([f"BIND_HOST: {settings.bind_host} is not loopback and TOKENS_FILE is not set"])
+            raise SettingsError(
+                [f"BIND_HOST: {settings.bind_host} is not loopback and TOKENS_FILE is not set"]
+            )
     except SettingsError as error:
         running.fail(error.problems)
     return settings, venues

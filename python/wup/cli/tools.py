@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +13,7 @@ from wup.cli import running
 from wup.cli.stages import JsonOption, settings_or_exit
 
 
-class SimVenue(StrEnum):
-    """Which simulators to run."""
-
-    BOTH = "both"
-    KALSHI = "kalshi"
-    POLYMARKET = "polymarket"
+_BOTH = "both"
 
 
 def register(app: typer.Typer) -> None:
@@ -27,8 +21,8 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def sim(
-        venue: Annotated[SimVenue, typer.Argument(help="Which venue to simulate.")] = SimVenue.BOTH,
-        seed: Annotated[int | None, typer.Option(help="Seed of the market model.")] = None,
+        venue: Annotated[str, typer.Argument(help="A venue's name, or both.")] = _BOTH,
+        seed: Annotated[int | None, typer.Option(help="Seed of the market model (SIM_SEED).")] = None,
         mapping: Annotated[
             Path | None, typer.Option(help="Write the mapping file of the simulated events here.")
         ] = None,
@@ -40,14 +34,13 @@ def register(app: typer.Typer) -> None:
         from wup.sim import mapping_file
         from wup.sim.service import SimSettings, Simulators
 
+        chosen: dict[str, object] = {} if seed is None else {"sim_seed": seed}
+        if venue != _BOTH:
+            chosen["sim_venues"] = (venue,)
         try:
-            settings = config.load(SimSettings)
+            settings = config.load(SimSettings, **chosen)
         except SettingsError as error:
             running.fail(error.problems)
-        update: dict[str, object] = {} if seed is None else {"sim_seed": seed}
-        if venue is not SimVenue.BOTH:
-            update["sim_venues"] = (venue.value,)
-        settings = settings.model_copy(update=update)
 
         async def main(stop: asyncio.Event) -> int:
             simulators = Simulators(settings)
@@ -56,7 +49,14 @@ def register(app: typer.Typer) -> None:
                 if mapping is not None:
                     mapping.write_text(mapping_file(simulators.pairs))
                 if json:
-                    running.say({"type": "ready", "env": simulators.env(), "pairs": simulators.pairs})
+                    running.say(
+                        {
+                            "type": "ready",
+                            "env": simulators.env(),
+                            "control": simulators.control_url(),
+                            "pairs": simulators.pairs,
+                        }
+                    )
                 else:
                     for name, value in simulators.env().items():
                         sys.stdout.write(f"export {name}={value}\n")
@@ -70,7 +70,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def demo(
-        duration: Annotated[float | None, typer.Option(help="Seconds to run; until Ctrl-C if not given.")] = None,
+        duration: Annotated[
+            float | None, typer.Option(help="Seconds to run; until Ctrl-C if not given.")
+        ] = None,
         seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
         json: JsonOption = False,
     ) -> None:
@@ -86,7 +88,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def replay(
-        files: Annotated[list[Path], typer.Argument(help="Recordings (JSON lines, plain or zstd), in order.")],
+        files: Annotated[
+            list[Path], typer.Argument(help="Recordings (JSON lines, plain or zstd), in order.")
+        ],
         out: Annotated[
             str | None, typer.Option(help="Where the consolidated messages go, as JSON lines; - is stdout.")
         ] = None,

@@ -8,8 +8,9 @@ async with connect("ws://127.0.0.1:8082/ws") as feed:
 
 from wup.client.book import LiveBook
 from wup.client.event import Event
-from wup.client.feed import Feed, FeedError, Refused, Stats, Subscription, connect
+from wup.client.feed import Feed, FeedError, Refused, Stats, connect
 from wup.client.ladder import Ladder
+from wup.client.subscription import Subscription
 from wup.client.sync import SyncFeed, connect_sync
 from wup.client.watch import watch
 

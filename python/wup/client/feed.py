@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,11 @@ from wup.backoff import full_jitter
 from wup.client.book import LiveBook
 from wup.client.event import Event
 from wup.client.routes import StreamKey, belongs, head
+from wup.client.subscription import Subscription
 from wup.errors import WupError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from types import TracebackType
 
 DEFAULT_URL = "ws://127.0.0.1:8082/ws"
@@ -74,86 +74,6 @@ def connect(
     `token` is sent as `Authorization: Bearer`. `uniform` replaces the random source of the reconnect jitter.
     """
     return Feed(url, token, uniform or random.Random().uniform)  # noqa: S311
-
-
-class Subscription:
-    """One `subscribe` of a feed: iterate over it for its events.
-
-    Events wait in a queue of `limit`; a program that reads slower loses the oldest and gets one `dropped`
-    event. The books stay exact meanwhile.
-    """
-
-    def __init__(
-        self,
-        feed: Feed,
-        patterns: tuple[str, ...],
-        depth: int | None,
-        every_ms: int | None,
-        trades: bool,
-        limit: int,
-    ) -> None:
-        self.patterns = patterns
-        self.depth = depth
-        self.every_ms = every_ms
-        self.trades = trades
-        self._feed = feed
-        self._limit = limit
-        self._events: deque[Event] = deque()
-        self._dropped = 0
-        self._ready = asyncio.Event()
-        self._error: Exception | None = None
-        self._ended = False
-
-    def request(self) -> dict[str, Any]:
-        """The `subscribe` message, without its id."""
-        body: dict[str, Any] = {"op": "subscribe", "books": list(self.patterns)}
-        if self.depth is not None:
-            body["depth"] = self.depth
-        if self.every_ms is not None:
-            body["every_ms"] = self.every_ms
-        if self.trades:
-            body["trades"] = True
-        return body
-
-    def put(self, event: Event) -> None:
-        """Queue one event."""
-        if len(self._events) >= self._limit:
-            self._events.popleft()
-            self._dropped += 1
-        self._events.append(event)
-        self._ready.set()
-
-    def fail(self, error: Exception) -> None:
-        """End the iteration with an error once what is queued was read."""
-        self._error = error
-        self._ended = True
-        self._ready.set()
-
-    def end(self) -> None:
-        """End the iteration."""
-        self._ended = True
-        self._ready.set()
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        return self
-
-    async def __anext__(self) -> Event:
-        while True:
-            if self._dropped:
-                count, self._dropped = self._dropped, 0
-                return Event("dropped", count=count)
-            if self._events:
-                return self._events.popleft()
-            if self._error is not None:
-                raise self._error
-            if self._ended:
-                raise StopAsyncIteration
-            self._ready.clear()
-            await self._ready.wait()
-
-    async def close(self) -> None:
-        """Unsubscribe."""
-        await self._feed.unsubscribe(self)
 
 
 class Feed:
@@ -310,7 +230,7 @@ class Feed:
 
     async def _session(self) -> None:
         headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
-        async with ws_connect(
+        ws = await ws_connect(
             self.url,
             subprotocols=["wup.v1"],  # type: ignore[list-item]
             additional_headers=headers,
@@ -320,20 +240,26 @@ class Feed:
             close_timeout=1.0,
             max_size=_MAX_MESSAGE,
             proxy=None,
-        ) as ws:
-            self._ws = ws
-            self._count = 0
-            self.stats.connects += 1
-            self._up.set()
-            for subscription in self._subscriptions:
-                subscription.put(Event("connected"))
-                self._ask_for(subscription)
-            while True:
-                async with asyncio.timeout(_SILENT_S):
-                    message = await ws.recv(decode=False)
-                if not self._take(message):
-                    self._last_problem = "heartbeat count differs"
-                    return
+        )
+        try:
+            await self._read(ws)
+        finally:
+            await ws.close()
+
+    async def _read(self, ws: ClientConnection) -> None:
+        self._ws = ws
+        self._count = 0
+        self.stats.connects += 1
+        self._up.set()
+        for subscription in self._subscriptions:
+            subscription.put(Event("connected"))
+            self._ask_for(subscription)
+        while True:
+            async with asyncio.timeout(_SILENT_S):
+                message = await ws.recv(decode=False)
+            if not self._take(message):
+                self._last_problem = "heartbeat count differs"
+                return
 
     # --- messages ---------------------------------------------------------------------------------
 

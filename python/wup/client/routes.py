@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,7 +9,9 @@ import orjson
 from wup._core import matches
 
 if TYPE_CHECKING:
-    from wup.client.feed import Subscription
+    from collections.abc import Iterable
+
+    from wup.client.subscription import Subscription
 
 StreamKey = tuple[str, int | None, int | None]
 """(book id, depth, every_ms)."""

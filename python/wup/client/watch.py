@@ -15,7 +15,8 @@ from wup.client.feed import FeedError, connect
 from wup.client.ladder import Ladder
 
 if TYPE_CHECKING:
-    from wup.client.feed import Feed, Subscription
+    from wup.client.feed import Feed
+    from wup.client.subscription import Subscription
 
 _REFRESH_PER_S = 8
 _MAX_LADDERS = 12

@@ -53,7 +53,8 @@ class Demo:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wup-demo-")))
             mapping = folder / "mapping.toml"
             simulators = await self._child(
-                stack, ["-m", "wup", "sim", "both", "--seed", str(self._seed), "--json", "--mapping", str(mapping)]
+                stack,
+                ["-m", "wup", "sim", "both", "--seed", str(self._seed), "--json", "--mapping", str(mapping)],
             )
             ready = await self._line(simulators, "ready")
             os.environ.update(ready["env"])
@@ -80,7 +81,10 @@ class Demo:
         return 0 if self._good(summary) else 1
 
     async def _child(
-        self, stack: contextlib.AsyncExitStack, arguments: list[str], stdout: int | None = asyncio.subprocess.PIPE
+        self,
+        stack: contextlib.AsyncExitStack,
+        arguments: list[str],
+        stdout: int | None = asyncio.subprocess.PIPE,
     ) -> asyncio.subprocess.Process:
         process = await processes.start([sys.executable, *arguments], stdout=stdout)
         stack.push_async_callback(processes.stop, process)
@@ -110,7 +114,7 @@ class Demo:
             sys.stdout.flush()
 
     def _verifier_options(self, up: dict[str, object], sim: dict[str, Any]) -> str:
-        return orjson.dumps({"ws": up["ws"], "pairs": sim["pairs"], "truth": sim["truth"]}).decode()
+        return orjson.dumps({"ws": up["ws"], "pairs": sim["pairs"], "control": sim["control"]}).decode()
 
     async def _wait(
         self, stop: asyncio.Event, duration: float | None, children: dict[str, asyncio.subprocess.Process]

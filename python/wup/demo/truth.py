@@ -89,7 +89,8 @@ class Collector:
         moved = last is not None and time > last
         if not moved:
             watched.waiting = deque(
-                (c for c in watched.waiting if leg in c.passed or c.times.get(leg, time) < time), maxlen=_WAITING
+                (c for c in watched.waiting if leg in c.passed or c.times.get(leg, time) < time),
+                maxlen=_WAITING,
             )
         for candidate in list(watched.waiting):
             if candidate.times[leg] < time:

@@ -35,13 +35,15 @@ class Verifier:
 
     Args:
         pairs: the simulators' unified markets: which asset belongs to which, and which is inverted.
-        truth_urls: by platform, where its simulator serves true books.
+        control_url: where the simulators serve their true books.
     """
 
-    def __init__(self, pairs: list[dict[str, Any]], truth_urls: Mapping[str, str]) -> None:
-        self._truth_urls = truth_urls
+    def __init__(self, pairs: list[dict[str, Any]], control_url: str) -> None:
+        self._truth_url = f"{control_url}/truth"
         self._inverted = {
-            (leg["platform"], leg["asset_id"]): bool(leg["inverted"]) for pair in pairs for leg in pair["legs"]
+            (leg["platform"], leg["asset_id"]): bool(leg["inverted"])
+            for pair in pairs
+            for leg in pair["legs"]
         }
         self.mirrors: dict[str, MirrorBook] = {}
         self._legs: dict[str, dict[str, tuple[str, str]]] = {}
@@ -115,38 +117,25 @@ class Verifier:
         ready = self._collector.ready
         while ready:
             batch = [ready.popleft() for _ in range(min(_BATCH, len(ready)))]
-            queries: dict[str, list[list[object]]] = {}
-            places: dict[tuple[int, str], tuple[str, int]] = {}
-            for index, candidate in enumerate(batch):
-                for leg, at in candidate.times.items():
-                    platform, asset = self._legs[candidate.book][leg]
-                    asked = queries.setdefault(platform, [])
-                    places[index, leg] = (platform, len(asked))
-                    asked.append([platform, asset, at])
-            answers: dict[str, list[Any]] = {}
-            for platform, asked in queries.items():
-                body = orjson.dumps({"queries": asked})
-                answer = await http.post(f"{self._truth_urls[platform]}/_sim/truth", content=body)
-                answer.raise_for_status()
-                answers[platform] = orjson.loads(answer.content)
-            for index, candidate in enumerate(batch):
-                self._compare(candidate, index, places, answers)
+            queries: list[tuple[str, str, int]] = [
+                (*self._legs[candidate.book][leg], at)
+                for candidate in batch
+                for leg, at in candidate.times.items()
+            ]
+            answer = await http.post(self._truth_url, json={"queries": queries})
+            answer.raise_for_status()
+            true_books = iter(orjson.loads(answer.content))
+            for candidate in batch:
+                self._compare(candidate, {leg: next(true_books) for leg in candidate.times})
 
-    def _compare(
-        self,
-        candidate: Candidate,
-        index: int,
-        places: Mapping[tuple[int, str], tuple[str, int]],
-        answers: Mapping[str, list[Any]],
-    ) -> None:
-        legs: dict[str, tuple[bool, Any]] = {}
-        for leg in candidate.times:
-            platform, place = places[index, leg]
-            true_book = answers[platform][place]
-            if true_book is None:
-                # Older than the simulator's memory: nothing to compare with.
-                return
-            legs[leg] = (self._inverted[self._legs[candidate.book][leg]], true_book)
+    def _compare(self, candidate: Candidate, true_books: Mapping[str, Any]) -> None:
+        if None in true_books.values():
+            # Older than the simulator's memory: nothing to compare with.
+            return
+        legs = {
+            leg: (self._inverted[self._legs[candidate.book][leg]], true_book)
+            for leg, true_book in true_books.items()
+        }
         self.compared += 1
         true, ours = merged(legs), shown(candidate.snapshot)
         self.several_legs = max(self.several_legs, sum(len(parts) > 1 for parts in ours.values()))
@@ -209,7 +198,7 @@ async def _close_on(stop: asyncio.Event, close: Any) -> None:
 
 async def _main(stop: asyncio.Event) -> int:
     options = orjson.loads(sys.argv[1])
-    verifier = Verifier(options["pairs"], options["truth"])
+    verifier = Verifier(options["pairs"], options["control"])
     judging = asyncio.create_task(verifier.judge())
     try:
         await run(options["ws"], verifier, stop)

@@ -150,7 +150,8 @@ class Discovery:
                 self.first_round.set()
                 pause = max(0.0, min(self._due.values(), default=now + self._refresh_s) - now)
             try:
-                await asyncio.wait_for(self._wake.wait(), max(pause, 0.01))
+                async with asyncio.timeout(max(pause, 0.01)):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

@@ -17,6 +17,8 @@ from wup.mapping.redis import REDIS_ERRORS, MappingStore, fingerprint, hids_of
 from wup.mapping.source import announcement
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis.asyncio import Redis
 
     from wup.bus import Bus
@@ -31,9 +33,20 @@ _DEBOUNCE_S = 0.02
 
 
 class Publisher:
-    """The only writer of the mapping's keys."""
+    """The only writer of the mapping's keys.
 
-    def __init__(self, redis: Redis, bus: Bus, compiler: Compiler) -> None:
+    Args:
+        restore: called once, when Redis answers for the first time and before anything is written: takes
+            over what an earlier run stored, so that a venue that is down now does not lose its events.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        bus: Bus,
+        compiler: Compiler,
+        restore: Callable[[MappingStore], Awaitable[None]],
+    ) -> None:
         self.version = 0
         self.reachable = False
         self.least_version = 0
@@ -41,6 +54,8 @@ class Publisher:
         self._store = MappingStore(redis)
         self._bus = bus
         self._compiler = compiler
+        self._restore = restore
+        self._restored = False
         self._stored: dict[str, int] | None = None
         """Fingerprints of what Redis holds; None while that is not known."""
         self._unit_keys: dict[str, frozenset[str]] = {}
@@ -116,7 +131,8 @@ class Publisher:
                 await asyncio.sleep(pause)
                 continue
             try:
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
                 # Events of one round come close together: one version for them, not one each.
                 await asyncio.sleep(_DEBOUNCE_S)
             except TimeoutError:
@@ -124,6 +140,9 @@ class Publisher:
 
     async def _round(self) -> None:
         self._wake.clear()
+        if not self._restored:
+            await self._restore(self._store)
+            self._restored = True
         if self._stored is not None:
             await self._audit()
         await self._flush()
@@ -152,14 +171,20 @@ class Publisher:
             self._gone_events -= gone
 
     async def _publish(self) -> None:
-        known = self._stored
-        anew = known is None
-        if known is None:
-            known = await self._store.fingerprints()
-            self._dirty |= set(self._unit_keys) | set(self._compiler.units)
-        names = self._dirty
-        if not names and not anew:
-            return
+        names, self._dirty = self._dirty, set()
+        try:
+            known = self._stored
+            anew = known is None
+            if known is None:
+                known = await self._store.fingerprints()
+                names |= set(self._unit_keys) | set(self._compiler.units)
+            if names or anew:
+                await self._publish_units(names, known, anew=anew)
+        except BaseException:
+            self._dirty |= names
+            raise
+
+    async def _publish_units(self, names: set[str], known: dict[str, int], *, anew: bool) -> None:
         wanted: dict[str, Record] = {}
         keys: dict[str, frozenset[str]] = {}
         for name in names:
@@ -167,23 +192,20 @@ class Publisher:
             keys[name] = frozenset(made)
             wanted.update(made)
         write = {key: value for key, value in wanted.items() if known.get(key) != fingerprint(value)}
-        if anew:
-            delete = known.keys() - wanted.keys()
-        else:
-            before: set[str] = set()
-            for name in names:
-                before |= self._unit_keys.get(name, frozenset())
-            delete = before - wanted.keys()
+        before: set[str] = set(known) if anew else set()
+        for name in names:
+            before |= self._unit_keys.get(name, frozenset())
+        delete = before - wanted.keys()
         index = await self._index(wanted) if anew else None
-        stored_version = await self._store.version() if anew else self.version
-        if write or delete or index is not None or stored_version != self.version or not self.version:
-            version = max(self.version, stored_version or 0, self.least_version - 1) + 1
+        theirs = await self._store.version() if anew else self.version
+        changed = bool(write or delete or index is not None)
+        if not changed and theirs is not None and theirs >= max(self.version, self.least_version):
+            # An earlier run left exactly this.
+            self.version = theirs
+        else:
+            version = max(self.version, theirs or 0, self.least_version - 1) + 1
             await self._store.publish(version, write, delete, index=index)
-            changed = None if anew else hids_of([*write, *delete])
-            if changed is not None and len(changed) > _ANNOUNCED:
-                changed = None
-            previous, self.version = self.version, version
-            self._bus.publish(subjects.MAPPING_CHANGED, announcement(version, previous, changed))
+            self._announce(version, None if anew else hids_of([*write, *delete]))
             logs.log("events").info(
                 "mapping published", version=version, written=len(write), deleted=len(delete)
             )
@@ -197,7 +219,12 @@ class Publisher:
                 self._unit_keys[name] = made_keys
             else:
                 self._unit_keys.pop(name, None)
-        self._dirty -= names
+
+    def _announce(self, version: int, changed: list[str] | None) -> None:
+        if changed is not None and len(changed) > _ANNOUNCED:
+            changed = None
+        previous, self.version = self.version, version
+        self._bus.publish(subjects.MAPPING_CHANGED, announcement(version, previous, changed))
 
     async def _index(self, wanted: dict[str, Record]) -> list[str] | None:
         """The whole index when the stored one is not right; None when it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx2
 from fastapi import FastAPI, Request
@@ -14,7 +14,7 @@ from wup.gateway.guard import Guard
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from uvicorn._types import ASGIApplication
+    from uvicorn._types import ASGI3Application, ASGIApplication
 
     from wup.gateway.core import Core
 
@@ -143,7 +143,7 @@ def build(core: Core, upstream: Upstream, problems: Callable[[], list[str]]) -> 
         """Only reading is offered."""
         return problem(405, "Method Not Allowed", "GET only", {"Allow": "GET"})
 
-    return Guard(app, core)
+    return Guard(cast("ASGI3Application", app), core)
 
 
 def _headers(request: Request) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What every HTTP request passes before the application: Host, token, body; and the headers of each answer."""
+"""What every HTTP request passes first: Host and token checks; and the headers that each answer gets."""
 
 from __future__ import annotations
 

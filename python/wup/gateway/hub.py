@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wup.clock import Clock
-    from wup.gateway.mirror import Kind, MirroredBook, Mirrors
+    from wup.gateway.mirror import Mirrors
+    from wup.gateway.mirrored import Kind, MirroredBook
     from wup.gateway.outbox import Wakeup
     from wup.gateway.pattern import Pattern
     from wup.gateway.protocol import Options

@@ -10,28 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
 from wup import logs, subjects
 from wup._core import CoreError, MirrorBook
 from wup.backoff import full_jitter
+from wup.gateway.mirrored import Kind, MirroredBook, kind_of
 from wup.metrics import MIRROR_BROKEN
 
 if TYPE_CHECKING:
     from wup.bus import Message
     from wup.clock import Clock
     from wup.gateway.source import SnapshotSource
-    from wup.gateway.stream import Stream, TradeFeed
 
-Kind = Literal["snapshot", "delta", "status", "other"]
-
-_HEADS: dict[bytes, Kind] = {
-    b'{"type":"del': "delta",
-    b'{"type":"sna': "snapshot",
-    b'{"type":"sta': "status",
-}
 _BUFFER = 4_096  # messages kept while a book waits for its snapshot
 _NO_MARKS_S = 5.0
 _SILENT_S = 3.0
@@ -43,62 +36,6 @@ _ANSWERS_PER_TURN = 50
 _CHANGES = subjects.changes("")
 _TRADES = subjects.trades("")
 _MARKS = subjects.orderbook_marks("")
-
-
-def kind_of(payload: bytes) -> Kind:
-    """The `type` of a consolidated message; our own publisher writes it first, others need not."""
-    kind = _HEADS.get(payload[:12])
-    if kind is not None:
-        return kind
-    body = orjson.loads(payload)
-    name = body.get("type") if isinstance(body, dict) else None
-    return name if name in ("snapshot", "delta", "status") else "other"
-
-
-class MirroredBook:
-    """One YES book: its mirror, and who reads it.
-
-    `serving` is true while the mirror is exact and vouched for; only then is anything sent from it.
-    """
-
-    __slots__ = (
-        "assets",
-        "book",
-        "buffer",
-        "closed_at",
-        "high",
-        "label",
-        "marked_at",
-        "mirror",
-        "no_book",
-        "serving",
-        "shard",
-        "streams",
-        "title",
-        "trades",
-        "unanswered",
-    )
-
-    def __init__(self, book: str, now: float) -> None:
-        self.book = book
-        self.no_book = book.removesuffix(".yes") + ".no"
-        self.mirror = MirrorBook()
-        self.serving = False
-        self.buffer: list[bytes] = []
-        self.high = (0, 0)
-        self.shard: str | None = None
-        self.title: str | None = None
-        self.label: str | None = None
-        self.assets: frozenset[str] = frozenset()
-        self.streams: dict[tuple[bool, int | None, int | None], Stream] = {}
-        self.trades: dict[bool, TradeFeed] = {}
-        self.marked_at = now
-        self.closed_at: float | None = None
-        self.unanswered = 0
-
-    def state(self) -> str:
-        """The book's state as a reader may be told it."""
-        return self.mirror.state if self.serving else "down"
 
 
 class Listener(Protocol):
@@ -218,9 +155,7 @@ class Mirrors:
             self._lost(book, "gap", None)
             return
         if verdict == "exact":
-            if kind == "delta":
-                self._listener.changed(book, payload, kind)
-            elif kind != "other" and self._learn(book, payload):
+            if kind == "delta" or (kind != "other" and self._learn(book, payload)):
                 self._listener.changed(book, payload, kind)
         elif verdict != "ignored":
             MIRROR_BROKEN.labels(verdict).inc()
@@ -435,9 +370,7 @@ class Mirrors:
             self._mute = now - self._started > _SILENT_S
             if not self._warned and now - self._started > _NO_MARKS_S:
                 self._warned = True
-                log.error(
-                    "no marks from the orderbook service for 5 s: does it run with PUBLISH_CHANGES=true?"
-                )
+                log.error("no marks from the orderbook service for 5 s; set PUBLISH_CHANGES=true there")
         for shard, at in self._shards.items():
             if now - at > _SILENT_S and shard not in self._silent:
                 self._silent.add(shard)

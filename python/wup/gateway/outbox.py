@@ -7,7 +7,6 @@ with one transport write. While the transport is full, frames wait here, where t
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +14,7 @@ from wup import logs
 from wup.gateway.stream import Stream
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from wup._core import Histogram

@@ -54,11 +54,11 @@ def parse(text: str) -> Pattern:
     tokens = text.split(".")
     wild = False
     for index, token in enumerate(tokens):
-        if token == ">":
+        if token == ">":  # noqa: S105 (a wildcard, not a password)
             if index != len(tokens) - 1:
                 raise ValueError("'>' must be the last token")
             wild = True
-        elif token == "*":  # noqa: S105 (a wildcard, not a password)
+        elif token == "*":  # noqa: S105
             wild = True
         elif not _TOKEN.fullmatch(token):
             raise ValueError("a token is 1 to 64 of A-Z a-z 0-9 _ - and does not begin with _")

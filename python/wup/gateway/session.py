@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wup.clock import Clock
     from wup.gateway.hub import Hub
     from wup.gateway.limits import Limits
-    from wup.gateway.mirror import MirroredBook
+    from wup.gateway.mirrored import MirroredBook
     from wup.gateway.outbox import Outbox
     from wup.gateway.pattern import Pattern
     from wup.gateway.stream import Stream
@@ -133,9 +133,9 @@ class Session:
             self._judge(fault, now)
         except Exception as error:
             logs.log("gateway").error("operation failed", connection=self.name, error=repr(error))
-            fault = Fault("internal", "the server failed to do this")
-            fault.id = op_id
-            self._say(fault.answer())
+            failure = Fault("internal", "the server failed to do this")
+            failure.id = op_id
+            self._say(failure.answer())
 
     def control_frame(self) -> None:
         """A ping or pong of the client's own accord costs as much as a message."""

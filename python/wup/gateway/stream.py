@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from wup.clock import Clock
-    from wup.gateway.mirror import Kind, MirroredBook
+    from wup.gateway.mirrored import Kind, MirroredBook
     from wup.gateway.outbox import Outbox, Wakeup
 
 _LevelText = list[Any]  # [price, size, {leg: size}], decimal text

@@ -191,8 +191,8 @@ class MappingStore:
     async def _scan(self, pattern: str) -> AsyncIterator[list[str]]:
         cursor: Any = 0
         while True:
-            keys: list[Any]
-            cursor, keys = await self._redis.scan(cursor, match=pattern, count=_SCAN)
+            answer: Any = await self._redis.scan(cursor, match=pattern, count=_SCAN)
+            cursor, keys = answer
             names = [key.decode("utf-8", "surrogateescape") for key in keys]
             names = [name for name in names if not name.startswith(_NOT_MAPPING)]
             for start in range(0, len(names), _SLICE):

@@ -30,7 +30,8 @@ _ATTEMPTS = 3
 _PATIENCE_S = 5.0
 """A longer `Retry-After` is the caller's business: it has last good data to serve meanwhile."""
 _MAX_BYTES = 32 * 1024 * 1024
-_MAX_DIGITS = 40
+_MAX_DIGITS = 100
+"""Token ids have 78; what is longer is no number of a venue."""
 _MICROSECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -221,11 +222,9 @@ def number_text(value: object) -> str | None:
         number = Decimal(value)
     except InvalidOperation:
         return None
-    if (
-        not number.is_finite()
-        or abs(number.adjusted()) > _MAX_DIGITS
-        or len(number.as_tuple().digits) > 2 * _MAX_DIGITS
-    ):
+    if not number.is_finite() or len(number.as_tuple().digits) > _MAX_DIGITS:
+        return None
+    if abs(number.adjusted()) > _MAX_DIGITS:
         return None
     text = f"{number:f}"
     if "." in text:

@@ -80,7 +80,8 @@ class MappingSource:
         marker = self._callbacks[-1]
         self._task = asyncio.create_task(self._follow(), name="mapping-source")
         try:
-            await asyncio.wait_for(first.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await first.wait()
         except TimeoutError:
             logs.log("mapping").warning("no mapping yet", waited_s=wait_s, problem=self.problem)
         finally:
@@ -124,7 +125,9 @@ class MappingSource:
                 pause = min(self._poll_s, 0.05 + backoff.full_jitter(failures, random.uniform))
                 failures += 1
             try:
-                await asyncio.wait_for(self._wake.wait(), pause)
+                # Not wait_for: before Python 3.12 it swallows a cancel that comes with the wake-up.
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

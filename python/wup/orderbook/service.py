@@ -72,7 +72,9 @@ class OrderbookService:
         """Subscribe; snapshots of everything mapped are asked for as tables come in."""
         self._subscriptions = [
             await self._bus.subscribe(self._subject, self._on_normalized),
-            await self._bus.subscribe(subjects.orderbook_snapshot(str(self.shard)), self._on_snapshot_request),
+            await self._bus.subscribe(
+                subjects.orderbook_snapshot(str(self.shard)), self._on_snapshot_request
+            ),
         ]
         self._bus.on_loss(self._on_loss)
         self._ticker = asyncio.create_task(self._tick(), name="orderbook-tick")
@@ -178,7 +180,9 @@ class OrderbookService:
                 self._foreign.clear()
             self._foreign.add(message.subject)
             if self._shards == 1:
-                logs.bad_input("orderbook", tokens[1] if len(tokens) > 1 else "", "unknown_asset", message.subject)
+                logs.bad_input(
+                    "orderbook", tokens[1] if len(tokens) > 1 else "", "unknown_asset", message.subject
+                )
 
     def _send(self, changes: Iterable[Change]) -> None:
         if not self._publish_changes:

@@ -11,6 +11,4 @@ def shard_of(aggregate: str, shards: int) -> int:
     """The index of the shard that serves `aggregate`: the one with the largest hash."""
     if shards == 1:
         return 0
-    return max(
-        range(shards), key=lambda i: blake2b(f"{aggregate}|{i}".encode(), digest_size=8).digest()
-    )
+    return max(range(shards), key=lambda i: blake2b(f"{aggregate}|{i}".encode(), digest_size=8).digest())

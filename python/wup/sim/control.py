@@ -8,9 +8,9 @@ import orjson
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict
 
+from wup.sim.faults import Fault  # noqa: TC001  (FastAPI reads the annotation at run time)
 
 if TYPE_CHECKING:
-    from wup.sim.faults import Fault
     from wup.sim.service import Simulators
 
 
@@ -64,6 +64,8 @@ def router(simulators: Simulators) -> APIRouter:
         """Put faults into force: all or none."""
         wishes = body if isinstance(body, list) else [body]
         try:
+            for wish in wishes:
+                simulators.concerned(wish)
             return _json({"added": [entry for wish in wishes for entry in simulators.fault(wish)]})
         except ValueError as error:
             return _json({"error": str(error)}, 422)

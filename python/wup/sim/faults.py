@@ -120,7 +120,7 @@ class Fault(BaseModel):
     value: int | None = Field(default=None, ge=0, le=64_000_000)
     result: Literal["yes", "no"] = "yes"
     frames: tuple[str, ...] = ()
-    """Kinds of frames to hit (`snapshot`, `delta`, `book`, `price_change`, `trade`, `ack`, ...); empty: data."""
+    """Kinds of frames to hit (`snapshot`, `delta`, `book`, `price_change`, `trade`, ...); empty: any data."""
 
 
 @dataclass(frozen=True, slots=True)

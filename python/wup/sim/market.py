@@ -20,11 +20,11 @@ from wup.sim.fixed import CENT, MICRO
 from wup.sim.world import MILLE_GRID, POLYMARKET
 
 if TYPE_CHECKING:
-    from wup.sim.ladder import Side
     from collections.abc import Callable, Iterator
     from typing import Literal
 
     from wup.sim.engine import Kind, Status
+    from wup.sim.ladder import Side
     from wup.sim.world import Outcome, World
 
 _LOTS = (5, 10, 20, 25, 50, 77, 100, 150, 200, 250, 400, 500, 1_000, 2_500)
@@ -36,7 +36,10 @@ _LOWEST_FAIR, _HIGHEST_FAIR = 12_000, 988_000
 class MarketModel:
     """All markets of a world, and the events that happen to them."""
 
-    def __init__(self, world: World, *, seed: int, start_us: int, rate: float = 300.0) -> None:
+    def __init__(
+        self, world: World, *, seed: int, start_us: int, rate: float = 300.0, history: int = _HISTORY_TOTAL
+    ) -> None:
+        """`rate` transactions a second; of all markets together about `history` are remembered."""
         self.world = world
         self.rng = random.Random(seed)
         self.markets = [Market(item, depth=self.rng.randint(14, 38)) for item in world.listings]
@@ -56,7 +59,7 @@ class MarketModel:
         self._script_number = 0
         self._trade_number = 0
         self._seed = seed
-        limit = max(2_000, _HISTORY_TOTAL // len(self.markets))
+        limit = max(256, history // len(self.markets))
         for market in self.markets:
             self._fill(market)
             market.begin(start_us, limit)
@@ -267,7 +270,7 @@ class MarketModel:
     def _take(
         self, market: Market, taker: Literal["buy", "sell"], limit: int | None, *, rest: bool
     ) -> tuple[list[Change], list[Fill]]:
-        """A taker meets the other side, best price first, up to `limit` or a few levels; the rest may stay."""
+        """A taker meets the other side, best price first, up to `limit` or a few levels."""
         other: Side = "ask" if taker == "buy" else "bid"
         own: Side = "bid" if taker == "buy" else "ask"
         ladder = market.book.side(other)

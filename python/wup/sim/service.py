@@ -20,13 +20,14 @@ from wup.sim.httpserver import VenueHttpServer, application
 from wup.sim.kalshi.auth import KeyPair
 from wup.sim.kalshi.protocol import KalshiExchange
 from wup.sim.kalshi.rest import KalshiRest
+from wup.sim.listed import build_world
 from wup.sim.mapping import pairs_of
 from wup.sim.market import MarketModel
 from wup.sim.polymarket.protocol import PolymarketExchange
 from wup.sim.polymarket.rest import PolymarketRest
 from wup.sim.pump import Pump
 from wup.sim.socketserver import VenueSocketServer
-from wup.sim.world import KALSHI, POLYMARKET, build_world
+from wup.sim.world import KALSHI, POLYMARKET
 
 if TYPE_CHECKING:
     import asyncio
@@ -205,17 +206,25 @@ class Simulators:
         Raises:
             ValueError: no venue has this fault or this asset.
         """
-        now_us = self.clock.now_us()
-        concerned = [
+        concerned, now_us = self.concerned(fault), self.clock.now_us()
+        added = [{"platform": item.platform, "id": item.fault(fault, now_us)} for item in concerned]
+        self.pump.arm()
+        return added
+
+    def concerned(self, fault: Fault) -> list[Exchange]:
+        """The venues that a fault would strike.
+
+        Raises:
+            ValueError: no venue has this fault or this asset.
+        """
+        found = [
             exchange
             for exchange in self.exchanges.values()
             if exchange.knows(fault) and (fault.asset is None or exchange.market_of(fault.asset) is not None)
         ]
-        if not concerned:
+        if not found:
             raise ValueError(f"no simulated venue has fault {fault.kind} for {fault.asset or 'any asset'}")
-        added = [{"platform": item.platform, "id": item.fault(fault, now_us)} for item in concerned]
-        self.pump.arm()
-        return added
+        return found
 
     def _routes(self, exchange: Exchange) -> Any:
         if isinstance(exchange, KalshiExchange):

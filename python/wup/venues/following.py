@@ -24,6 +24,8 @@ class Discovering(dict[str, Instrument]):
         super().__init__()
         self._platform = platform
         self._seen = seen
+        self.adopts = True
+        """False once a mapping has said what is followed."""
 
     def adopt(self, asset_id: str, market_id: str) -> Instrument:
         """Follow one more asset."""
@@ -35,6 +37,6 @@ class Discovering(dict[str, Instrument]):
 def find(instruments: Mapping[str, Instrument], asset_id: str, market_id: str) -> Instrument | None:
     """The followed instrument, or None when nobody follows the asset."""
     found = instruments.get(asset_id)
-    if found is None and isinstance(instruments, Discovering):
+    if found is None and isinstance(instruments, Discovering) and instruments.adopts:
         return instruments.adopt(asset_id, market_id)
     return found

@@ -1,4 +1,4 @@
-"""Kalshi's signed requests, the venue's side: RSA-PSS over timestamp + method + path (venue note, section 1)."""
+"""Signed requests, the venue's side: RSA-PSS over timestamp + method + path (venue note, section 1)."""
 
 from __future__ import annotations
 

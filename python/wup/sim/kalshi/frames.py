@@ -127,7 +127,8 @@ def trade(market: Market, fill: Fill, at_us: int, sid: int, seq: int) -> str:
     return (
         f'{{"type":"trade","sid":{sid},"seq":{seq},"msg":{{"trade_id":"{fill.trade_id}",'
         f'"market_ticker":"{market.listing.market_id}","yes_price_dollars":"{dollars(fill.price)}",'
-        f'"no_price_dollars":"{dollars(MICRO - fill.price)}","count_fp":"{count(fill.size)}","taker_side":"{side}",'
+        f'"no_price_dollars":"{dollars(MICRO - fill.price)}","count_fp":"{count(fill.size)}",'
+        f'"taker_side":"{side}",'
         f'"taker_outcome_side":"{side}","taker_book_side":"{book_side}","is_block_trade":false,'
         f'"ts":{at_us // MICRO},"ts_ms":{at_us // 1000}}}}}\n'
     )

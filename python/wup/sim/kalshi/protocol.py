@@ -114,13 +114,10 @@ class KalshiConnection(Connection):
         number = command.get("id")
         number = number if isinstance(number, int) and number > 0 else None
         jitter = self._exchange.jitter_us
-        self._later(self.rng.randrange(jitter) if jitter else 0, partial(self._run, number, command))
-        if not jitter:
-            self.poll_now()
-
-    def poll_now(self) -> None:
-        """Do at once what is due now."""
-        self._out.extend(super().poll(self.now_us))
+        if jitter:
+            self._later(self.rng.randrange(jitter), partial(self._run, number, command))
+        else:
+            self._run(number, command)
 
     def _run(self, number: int | None, command: dict[str, Any]) -> None:
         name, params = command.get("cmd"), command.get("params")

@@ -147,7 +147,8 @@ class View:
         market_bid, market_ask = self.market.book.best_bid(), self.market.book.best_ask()
         spread = (MICRO if market_ask is None else market_ask) - (market_bid or 0)
         return (
-            f'{{"market":"{self.market.listing.market_id}","asset_id":"{asset}","best_bid":"{bid}","best_ask":"{ask}",'
+            f'{{"market":"{self.market.listing.market_id}","asset_id":"{asset}",'
+            f'"best_bid":"{bid}","best_ask":"{ask}",'
             f'"spread":"{short(spread)}","timestamp":"{self.stamp}","event_type":"best_bid_ask"}}'
         )
 
@@ -169,9 +170,11 @@ def last_trade_price(market: Market, fill: Fill, at_us: int, *, on_no: bool, emp
     bought = (fill.taker == "buy") != on_no
     transaction = hashlib.sha256(fill.trade_id.encode()).hexdigest()
     return (
-        f'{{"market":"{market.listing.market_id}","asset_id":"{asset}","price":"{trade_price(market, price)}",'
-        f'"size":"{short(fill.size)}","fee_rate_bps":"{"" if empty else "0"}","side":"{"BUY" if bought else "SELL"}",'
-        f'"timestamp":"{at_us // 1000}","event_type":"last_trade_price","transaction_hash":"0x{transaction}"}}'
+        f'{{"market":"{market.listing.market_id}","asset_id":"{asset}",'
+        f'"price":"{trade_price(market, price)}",'
+        f'"size":"{short(fill.size)}","fee_rate_bps":"{"" if empty else "0"}",'
+        f'"side":"{"BUY" if bought else "SELL"}","timestamp":"{at_us // 1000}",'
+        f'"event_type":"last_trade_price","transaction_hash":"0x{transaction}"}}'
     )
 
 

@@ -9,8 +9,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from wup.errors import SettingsError
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,26 +16,37 @@ _PADDING = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA
 _HASH = hashes.SHA256()
 
 
+class KeyUnusable(ValueError):
+    """The key file is not what it must be; the text never shows its content."""
+
+
+def read_key(pem_path: Path) -> rsa.RSAPrivateKey:
+    """The RSA private key in a PEM file.
+
+    Raises:
+        KeyUnusable: there is none.
+    """
+    try:
+        key = serialization.load_pem_private_key(pem_path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyUnusable(f"no readable private key in {pem_path} ({type(error).__name__})") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise KeyUnusable(f"the key in {pem_path} is not an RSA key")
+    return key
+
+
 class Signer:
     """Signs with one private key.
 
     Raises:
-        SettingsError: the file holds no RSA private key without a passphrase. Never shows its content.
+        KeyUnusable: from the constructor, when the file holds no RSA private key without a passphrase.
     """
 
     __slots__ = ("_key", "_key_id")
 
     def __init__(self, key_id: str, pem_path: Path) -> None:
         self._key_id = key_id
-        try:
-            key = serialization.load_pem_private_key(pem_path.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise SettingsError(
-                [f"KALSHI_PRIVATE_KEY_PATH: no readable private key in {pem_path} ({type(error).__name__})"]
-            ) from None
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise SettingsError([f"KALSHI_PRIVATE_KEY_PATH: the key in {pem_path} is not an RSA key"])
-        self._key = key
+        self._key = read_key(pem_path)
 
     def headers(self, method: str, path: str, now_us: int) -> dict[str, str]:
         """The three headers of one request. `path` is the whole path from the root, without query.

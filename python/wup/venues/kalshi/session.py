@@ -18,7 +18,7 @@ from wup.clock import SYSTEM_CLOCK
 from wup.errors import VenueMessageError
 from wup.venues.base import VenueUnavailable
 from wup.venues.kalshi.adapter import BOOK_CHANNEL, PLATFORM, load, sequence_of
-from wup.venues.kalshi.auth import Signer
+from wup.venues.kalshi.auth import KeyUnusable, Signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +34,8 @@ _TRADES = "trade"
 _LIFECYCLE = "market_lifecycle_v2"
 _HEAD = 64
 """Market data says its type within this many bytes; only the rest is parsed here."""
+# With the key, for `subscribed` names channels within its first bytes too.
+_MARKET_DATA = (b'"type":"orderbook_', b'"type":"trade"', b'"type":"market_lifecycle', b'"type":"ticker"')
 _TICKER = b'"market_ticker":"'
 _REMEMBERED = 4096
 
@@ -79,9 +81,12 @@ class KalshiSession:
             )
         url = settings.kalshi_ws_url
         if self._signer is None:
-            self._signer = await asyncio.to_thread(
-                Signer, settings.kalshi_api_key_id, settings.kalshi_private_key_path
-            )
+            try:
+                self._signer = await asyncio.to_thread(
+                    Signer, settings.kalshi_api_key_id, settings.kalshi_private_key_path
+                )
+            except KeyUnusable as error:
+                raise VenueUnavailable("no_credentials", str(error)) from None
         # Signing takes milliseconds, which the event loop of all connections does not have.
         headers = await asyncio.to_thread(
             self._signer.headers, "GET", urlsplit(url).path, self._clock.now_us()
@@ -136,7 +141,7 @@ class KalshiSession:
     def received(self, raw: bytes) -> list[str]:
         """Acknowledgements and errors; market data is let through unread."""
         head = raw[:_HEAD]
-        if b'"orderbook_' in head or b'"trade"' in head or b"_lifecycle" in head or b'"ticker"' in head:
+        if any(mark in head for mark in _MARKET_DATA):
             return []
         try:
             frame = load(raw)
@@ -165,9 +170,10 @@ class KalshiSession:
         return self._frame(self._delayed.popleft()) if self._delayed else None
 
     def asset_of(self, raw: bytes) -> str | None:
-        """The followed market of a frame about one market."""
+        """The followed market of a frame about one market. Answers to commands are about none: they must
+        come to `received`."""
         at = raw.find(_TICKER)
-        if at < 0:
+        if at < 0 or b'"error"' in raw[:_HEAD]:
             return None
         start = at + len(_TICKER)
         end = raw.find(b'"', start)

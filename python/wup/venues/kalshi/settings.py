@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import StringConstraints, field_validator
 
 from wup.config import EnvSettings
+from wup.venues.kalshi.auth import read_key
 
 WebSocketUrl = Annotated[str, StringConstraints(pattern=r"^wss?://[^\s/]+")]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
@@ -37,4 +38,6 @@ class KalshiSettings(EnvSettings):
             raise ValueError(
                 f"must be readable by its owner only (chmod 600), its mode is {stat.S_IMODE(mode):04o}"
             )
+        # A key that cannot sign is found at the start, not at the first connection.
+        read_key(path)
         return path

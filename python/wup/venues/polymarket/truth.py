@@ -123,7 +123,10 @@ class Token:
         """Is the local best what the venue reported for the state after the transaction? None: not said."""
         if self.best_bid is None or self.best_ask is None:
             return None
-        return self.book.top_is(self.best_bid or None, self.best_ask or None)
+        try:
+            return self.book.top_is(self.best_bid or None, self.best_ask or None)
+        except NumberError:
+            return None
 
     def matches(self) -> bool:
         """Does the book as it stands have the hash that was sent for it, with the facts as known?"""

@@ -1,0 +1,313 @@
+"""The event service: what the venues list, what the mapping files say, compiled into Redis (architecture.md).
+
+Followed events are those of `EVENT_SLUG`, those that a leg of the mapping files names, and those asked for
+by `/v1/track`. Each is fetched on its own schedule; a change is compiled, published in one version, and
+announced. A venue or Redis that is away takes nothing with it: what is known stays and shows its age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wup import config, logs
+from wup.clock import SYSTEM_CLOCK
+from wup.errors import SettingsError
+from wup.events.discovery import Attempt, Discovery
+from wup.events.http import make_app
+from wup.events.publisher import Publisher
+from wup.http_server import HttpServer
+from wup.mapping.catalogue import EventNotFound
+from wup.mapping.compile import Compiler
+from wup.mapping.file import NO_FILES, MappingFiles
+from wup.mapping.lint import load_checked
+from wup.mapping.records import BadRecord
+from wup.mapping.redis import REDIS_ERRORS, MappingStore, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wup.bus import Bus
+    from wup.clock import Clock
+    from wup.config import Settings
+    from wup.mapping.catalogue import Catalogue, VenueEventRecord
+    from wup.mapping.compile import EventKey
+
+_FIRST_ROUND_S = 3.0
+_FILES_CHECK_S = 1.0
+
+
+class EventService:
+    """Runs in the caller's event loop between `start` and `stop`.
+
+    Args:
+        settings: `EVENT_SLUG`, `MAPPINGS`, `REFRESH_INTERVAL_SECS`, `BIND_HOST`, and the port.
+        bus: carries `mapping.changed`.
+        redis_url: Redis or Valkey.
+        catalogues: REST discovery by platform name.
+        http: (name of the setting, port), where another than `HTTP_PORT` applies.
+
+    Raises:
+        SettingsError: from the constructor, for every wrong slug and every mapping file problem at once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        bus: Bus,
+        redis_url: str,
+        catalogues: Mapping[str, Catalogue],
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        http: tuple[str, int] | None = None,
+    ) -> None:
+        problems: list[str] = []
+        if not config.is_loopback(settings.bind_host) and settings.tokens_file is None:
+            problems.append(f"BIND_HOST: {settings.bind_host} is not loopback, which needs TOKENS_FILE")
+        self.catalogues = catalogues
+        self.clock = clock
+        self.events: dict[EventKey, VenueEventRecord] = {}
+        """Last good data of every followed event, without the venue's own JSON."""
+        self.tracked: set[EventKey] = set()
+        self.compiler = Compiler()
+        self.files_problems: list[str] = []
+        """What is wrong with the mapping files since they were last good."""
+        self._settings = settings
+        self._configured = self._event_slugs(problems)
+        self._files = NO_FILES
+        self._files_seen: object = None
+        try:
+            self._files = self._read_files()
+        except SettingsError as error:
+            problems.extend(error.problems)
+        if problems:
+            raise SettingsError(problems)
+        self._redis = connect(redis_url)
+        self._publisher = Publisher(self._redis, bus, self.compiler, self._restore)
+        self.discoveries = {
+            name: Discovery(catalogue, settings.refresh_interval_secs, self._found, clock)
+            for name, catalogue in catalogues.items()
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+        setting, port = http or self._port()
+        self._http = HttpServer(make_app(self), settings.bind_host, port, setting)
+        self._take_files(self._files)
+
+    # --- life cycle ---
+
+    @property
+    def port(self) -> int:
+        """Where HTTP is served, once started."""
+        return self._http.port
+
+    async def start(self) -> None:
+        """Serve and begin to discover; does not wait for a venue or for Redis.
+
+        Raises:
+            PortInUse: the HTTP port is taken.
+        """
+        await self._http.start()
+        for discovery in self.discoveries.values():
+            self._tasks.append(asyncio.create_task(discovery.run(), name=f"discovery-{discovery.platform}"))
+        self._tasks.append(asyncio.create_task(self._publisher.run(), name="mapping-publisher"))
+        self._tasks.append(asyncio.create_task(self._watch_files(), name="mapping-files"))
+
+    async def stop(self) -> None:
+        """Stop serving and discovering; the catalogues are closed too."""
+        await self._http.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for catalogue in self.catalogues.values():
+            await catalogue.close()
+        await self._redis.aclose()
+
+    async def settled(self) -> None:
+        """Wait until everything known so far is in Redis."""
+        await self._publisher.settled()
+
+    # --- what HTTP asks ---
+
+    @property
+    def version(self) -> int:
+        """The mapping version in force."""
+        return self._publisher.version
+
+    @property
+    def redis_reachable(self) -> bool:
+        """Redis answered the last time."""
+        return self._publisher.reachable
+
+    @property
+    def waiting(self) -> int:
+        """Changes that are not in Redis yet."""
+        return self._publisher.waiting
+
+    def followed_why(self, key: EventKey) -> list[str]:
+        """Why an event is followed: `settings`, `mapping`, `tracked`."""
+        return [
+            word
+            for word, keys in (
+                ("settings", self._configured),
+                ("mapping", self._files.events()),
+                ("tracked", self.tracked),
+            )
+            if key in keys
+        ]
+
+    def attempt(self, key: EventKey) -> Attempt | None:
+        """The last attempt to fetch a followed event."""
+        discovery = self.discoveries.get(key[0])
+        return None if discovery is None else discovery.attempts.get(key[1])
+
+    async def stored_event(self, key: EventKey) -> dict[str, Any] | None:
+        """A followed event in full, as stored; None when Redis has none or is away."""
+        try:
+            found = await MappingStore(self._redis).event(*key)
+        except (*REDIS_ERRORS, BadRecord):
+            return None
+        return None if found is None else found[1]
+
+    async def track(self, key: EventKey) -> VenueEventRecord:
+        """Follow an event from now on.
+
+        Raises:
+            EventNotFound: the venue has none of that name; it is not followed.
+            CatalogueError: the venue does not answer; it is followed, and fetched when the venue is back.
+        """
+        new = key not in self.tracked
+        self.tracked.add(key)
+        self._publisher.track(key, True)
+        self._follow()
+        try:
+            event = await self.discoveries[key[0]].fetch(key[1])
+        except EventNotFound:
+            if new:
+                self.untrack(key)
+            raise
+        self._found(event)
+        return event
+
+    def untrack(self, key: EventKey) -> None:
+        """Undo `track`."""
+        self.tracked.discard(key)
+        self._publisher.track(key, False)
+        self._follow()
+
+    # --- followed events ---
+
+    def _event_slugs(self, problems: list[str]) -> list[EventKey]:
+        bare = next((c.platform for c in self.catalogues.values() if c.bare_slugs), None)
+        keys: list[EventKey] = []
+        for entry in self._settings.event_slug:
+            platform, colon, slug = entry.partition(":")
+            if not colon and bare is not None:
+                platform, slug = bare, entry
+            if platform not in self.catalogues or not slug:
+                problems.append(
+                    f"EVENT_SLUG: {entry!r} is not PLATFORM:SLUG with a platform of "
+                    f"{', '.join(sorted(self.catalogues))}"
+                )
+            else:
+                keys.append((platform, slug))
+        return keys
+
+    def _follow(self) -> None:
+        """Bring the discoveries in line with what is followed now."""
+        wanted = dict.fromkeys([*self._configured, *self._files.events(), *sorted(self.tracked)])
+        for key in set(self.events) - set(wanted):
+            del self.events[key]
+            self._publisher.event_dropped(key)
+            self._publisher.units_changed(self.compiler.drop_event(key))
+        for name, discovery in self.discoveries.items():
+            discovery.follow([slug for platform, slug in wanted if platform == name])
+
+    def _found(self, event: VenueEventRecord) -> None:
+        """A fetched event: kept without the venue's own JSON, which goes to Redis only."""
+        key = (event.platform, event.slug)
+        self._publisher.event_fetched(event)
+        self._keep(key, replace(event, raw={}, markets=tuple(replace(m, raw={}) for m in event.markets)))
+
+    def _keep(self, key: EventKey, event: VenueEventRecord) -> None:
+        before = self.events.get(key)
+        self.events[key] = event
+        if before is None or replace(before, fetched_us=event.fetched_us) != event:
+            self._publisher.units_changed(self.compiler.set_event(event))
+
+    async def _restore(self, store: MappingStore) -> None:
+        """Take over the tracked set and the last good events of an earlier run, then let the venues speak."""
+        self.tracked = await self._publisher.tracked()
+        for key in [key for key in self.tracked if key[0] not in self.catalogues]:
+            logs.bad_input("events", key[0], "unknown_platform", f"tracked {key[0]}:{key[1]}")
+            self.tracked.discard(key)
+        self._follow()
+        wanted = [*self._configured, *self._files.events(), *self.tracked]
+        for key in dict.fromkeys(wanted):
+            if key in self.events:
+                continue
+            try:
+                found = await store.event(*key)
+            except BadRecord as error:
+                logs.bad_input("events", key[0], "bad_record", f"event:{key[0]}:{key[1]}: {error}")
+                continue
+            if found is not None and key not in self.events:
+                self._keep(key, found[0])
+        rounds = [discovery.first_round.wait() for discovery in self.discoveries.values()]
+        try:
+            # One first version with everything in it, if the venues are quick.
+            async with asyncio.timeout(_FIRST_ROUND_S):
+                await asyncio.gather(*rounds)
+        except TimeoutError:
+            logs.log("events").info("first round not complete, publishing what is known")
+
+    # --- mapping files ---
+
+    def _read_files(self) -> MappingFiles:
+        path = Path(self._settings.mappings)
+        if not path.exists() and "mappings" not in self._settings.model_fields_set:
+            return NO_FILES
+        self._files_seen = _look(path)
+        return load_checked(path, self.catalogues)
+
+    def _take_files(self, files: MappingFiles) -> None:
+        self._files = files
+        self._publisher.least_version = files.version
+        self._publisher.units_changed(self.compiler.set_files(files))
+        self._follow()
+
+    async def _watch_files(self) -> None:
+        """Take edited mapping files; wrong ones change nothing, and their problems are shown."""
+        while True:
+            await asyncio.sleep(_FILES_CHECK_S)
+            path = Path(self._settings.mappings)
+            seen = await asyncio.to_thread(_look, path)
+            if seen == self._files_seen or (not seen and not self._files.paths):
+                continue
+            self._files_seen = seen
+            try:
+                files = await asyncio.to_thread(load_checked, path, self.catalogues)
+            except SettingsError as error:
+                self.files_problems = error.problems
+                logs.log("events").error("mapping files refused, the last ones stay", problems=error.problems)
+            else:
+                self.files_problems = []
+                logs.log("events").info("mapping files read", version=files.version)
+                self._take_files(files)
+
+    def _port(self) -> tuple[str, int]:
+        if self._settings.http_port is not None:
+            return "HTTP_PORT", self._settings.http_port
+        return "EVENTS_HTTP_PORT", self._settings.events_http_port
+
+
+def _look(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells that mapping files changed: names, sizes, times."""
+    try:
+        paths = sorted(path.iterdir()) if path.is_dir() else [path]
+        stats = [(str(p), p.stat()) for p in paths if p.suffix == ".toml" or p == path]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

@@ -1,0 +1,478 @@
+"""Records in, normalised messages out: venue truth without I/O and without a clock of its own.
+
+Live and in replay the same records (`wup.raw`) go through the same code. Per asset the engine keeps the
+epoch and counter of wire.md section 2 and the connection whose book is shown: an asset may be on two
+connections while one replaces the other, and the first stays the owner as long as its book is live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from wup import subjects
+from wup.metrics import RESYNCS
+from wup.normalizer import encode
+from wup.normalizer.followed import Followed
+from wup.normalizer.legs import Asset, Connection
+from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from wup.mapping.table import MappingTable
+    from wup.model import Instrument, LegState
+    from wup.raw import Meta
+    from wup.venues.base import Output, Venue
+
+Emit = Callable[[str, bytes], None]
+"""(subject, payload) of one normalised message."""
+Repair = Callable[[str, tuple[str, ...], str, str], None]
+"""(platform, assets, why, connection): the venue must be asked for fresh books."""
+Bad = Callable[[str, str, str], None]
+"""(platform, kind, detail) of input that cannot be used."""
+Verdict = Callable[[str, str, str, str, str], None]
+"""(platform, connection, asset, state, why): a clock made a leg leave; replay needs to be told."""
+
+SILENT_US = 2_500_000
+"""Two marks missed (wire.md section 2), and a half for the way."""
+MARKS_US = 2_000_000
+MARKS_SHARE = 30
+STATUS_REASONS = frozenset(
+    (
+        "leg_snapshot",
+        "seq_gap",
+        "hash_mismatch",
+        "venue_silent",
+        "disconnected",
+        "halted",
+        "suspended",
+        "maintenance",
+        "upstream_silent",
+        "no_credentials",
+        "gap",
+        "resolved",
+        "closed",
+        "unmapped",
+        "mapping",
+    )
+)
+"""The words of wire.md section 3 rule 5; whatever else a connection ended with is `disconnected`."""
+_STATES = frozenset(("syncing", "live", "resync", "down", "halted", "closed"))
+
+
+class Engine:
+    """Every venue's normalisers, one per connection, and what they say per asset.
+
+    `stamp` gives `ts.norm`; without it `ts.norm` is the receive time (replay). `discover` makes the engine
+    follow every asset that it meets, and is told each; without it only the table's assets are followed.
+    """
+
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        instance: str,
+        venues: Mapping[str, Venue],
+        emit: Emit,
+        repair: Repair = lambda platform, assets, why, connection: None,
+        bad: Bad = lambda platform, kind, detail: None,
+        verdict: Verdict = lambda platform, connection, asset, state, why: None,
+        stamp: Callable[[], int] | None = None,
+        discover: Callable[[Instrument], None] | None = None,
+    ) -> None:
+        self.epoch = epoch
+        self._instance = instance
+        self._venues = venues
+        self._emit = emit
+        self._repair = repair
+        self._bad = bad
+        self._verdict = verdict
+        self._stamp = stamp
+        self._lenient = discover is not None
+        self._followed = Followed(venues, bad, discover)
+        self._instruments = self._followed.instruments
+        self._assets = self._followed.assets
+        self._connections: dict[tuple[str, str], Connection] = {}
+        self._opened = 0
+        self._ticks = 0
+        self._done: dict[tuple[str, str], int] = {}
+
+    def set_table(self, table: MappingTable) -> None:
+        """Follow exactly the table's assets from now on."""
+        self._followed.set_table(table)
+
+    # --- records ----------------------------------------------------------------------------------
+
+    def record(self, meta: Meta, payload: bytes, now_us: int) -> None:
+        """One record. `now_us`: the time that deadlines count in, never going back."""
+        if meta.kind == "frame":
+            self._frame(meta, payload, now_us)
+            return
+        if meta.platform not in self._venues:
+            if meta.kind not in ("start", "mapping"):
+                self._bad(meta.platform, "unknown_platform", meta.kind)
+            return
+        connection = self._connections.get((meta.platform, meta.connection))
+        if meta.kind == "sent":
+            if connection is None:
+                connection = self._adopt(meta)
+            if connection is not None:
+                self._outputs(connection, connection.normaliser.sent(payload, now_us), meta.rx_us, now_us)
+            return
+        fields = self._fields(meta, payload)
+        if fields is None:
+            return
+        if meta.kind == "open":
+            if connection is not None:
+                self._close(connection, "disconnected", meta.rx_us, now_us)
+            self._open(meta, fields)
+        elif meta.kind == "marks":
+            self._marked(meta, connection, fields, now_us)
+        elif meta.kind == "close" and connection is not None:
+            why = fields.get("why")
+            self._close(connection, why if why in STATUS_REASONS else "disconnected", meta.rx_us, now_us)
+        elif meta.kind == "verdict":
+            self._judged(meta, connection, fields, now_us)
+        elif meta.kind == "catalog":
+            self._followed.catalogue(meta.platform, fields)
+
+    def _fields(self, meta: Meta, payload: bytes) -> dict[str, Any] | None:
+        try:
+            fields = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            fields = None
+        if not isinstance(fields, dict):
+            self._bad(meta.platform, "bad_record", f"{meta.kind} {payload[:80]!r}")
+            return None
+        return fields
+
+    def _frame(self, meta: Meta, payload: bytes, now_us: int) -> None:
+        connection = self._connections.get((meta.platform, meta.connection))
+        if connection is None:
+            connection = self._adopt(meta)
+            if connection is None:
+                return
+        if meta.n != connection.n + 1:
+            if meta.n <= connection.n:
+                self._bad(meta.platform, "repeated_record", f"{meta.connection} {meta.n}")
+                return
+            # A connection met in its middle has no books yet that could have missed something.
+            if connection.n:
+                self._lost(connection, f"{connection.n} then {meta.n}", meta.rx_us, now_us)
+        connection.n = meta.n
+        if connection.silent:
+            self._heard(connection, meta.rx_us, now_us)
+        outputs = connection.normaliser.frame(payload, now_us)
+        if outputs:
+            self._outputs(connection, outputs, meta.rx_us, now_us)
+
+    def _open(self, meta: Meta, fields: Mapping[str, Any]) -> Connection:
+        venue = self._venues[meta.platform]
+        self._opened += 1
+        normaliser = venue.normaliser(fields, self._instruments[meta.platform])
+        connection = Connection(meta.connection, meta.platform, normaliser, self._opened)
+        self._connections[(meta.platform, meta.connection)] = connection
+        return connection
+
+    def _adopt(self, meta: Meta) -> Connection | None:
+        """A connection whose opening was not seen: in replay of bare frames it has the venue's defaults;
+        live its marks will say how it was opened, and its frames until then are no use."""
+        if meta.platform not in self._venues:
+            self._bad(meta.platform, "unknown_platform", meta.connection)
+        elif self._lenient:
+            return self._open(meta, {})
+        else:
+            self._bad(meta.platform, "no_open", meta.connection)
+        return None
+
+    def _close(self, connection: Connection, why: str, rx_us: int, now_us: int) -> None:
+        del self._connections[(connection.platform, connection.name)]
+        for verdict, count in connection.normaliser.checks.items():
+            key = (connection.platform, verdict)
+            self._done[key] = self._done.get(key, 0) + count
+        outputs = connection.normaliser.closed(why)
+        shown = list(connection.live)
+        connection.live.clear()
+        self._outputs(connection, outputs, rx_us, now_us)
+        for asset_id in shown:
+            self._leave(connection.platform, connection, asset_id, "down", why, None, now_us)
+
+    # --- losses and verdicts ----------------------------------------------------------------------
+
+    def _lost(self, connection: Connection, detail: str, rx_us: int, now_us: int) -> None:
+        """Frames of this connection were lost on their way to us: none of its books is known."""
+        self._bad(connection.platform, "lost_records", f"{connection.name} {detail}")
+        assets = tuple(dict.fromkeys([*connection.live, *connection.normaliser.assets()]))
+        connection.live.clear()
+        connection.doubted.update(assets)
+        for asset_id in assets:
+            self._leave(connection.platform, connection, asset_id, "resync", "gap", None, now_us)
+        if assets:
+            self._repair(connection.platform, assets, "gap", connection.name)
+
+    def _marked(
+        self, meta: Meta, connection: Connection | None, fields: Mapping[str, Any], now_us: int
+    ) -> None:
+        """The connection's marks: the counter after the last frame, and how it was opened."""
+        if connection is None:
+            opened = fields.get("open")
+            if not isinstance(opened, dict):
+                return
+            connection = self._open(meta, opened)
+            if meta.n:
+                wanted = tuple(self._instruments[meta.platform])
+                self._repair(meta.platform, wanted, "gap", meta.connection)
+        elif meta.n > connection.n:
+            self._lost(connection, f"{connection.n} then marks {meta.n}", meta.rx_us, now_us)
+        connection.n = max(connection.n, meta.n)
+        connection.marks_us = now_us
+        if connection.silent:
+            self._heard(connection, meta.rx_us, now_us)
+
+    def _heard(self, connection: Connection, rx_us: int, now_us: int) -> None:
+        """A silent connection speaks again without a hole: its books are what they were."""
+        connection.silent = False
+        connection.marks_us = now_us
+        for asset_id in list(connection.live):
+            asset = self._assets[connection.platform].get(asset_id)
+            if asset is not None and asset.state != "closed":
+                self._verdict(connection.platform, connection.name, asset_id, "live", "leg_snapshot")
+                self._offer(connection, asset, now_us)
+
+    def _judged(
+        self, meta: Meta, connection: Connection | None, fields: Mapping[str, Any], now_us: int
+    ) -> None:
+        """A decision that a clock or a failure made elsewhere: the asset is not shown from this connection
+        until its next whole book, or until a verdict `live` takes it back."""
+        state, why = fields.get("state"), fields.get("why")
+        named = fields.get("assets", fields.get("asset"))
+        if named == "all":
+            named = list(self._assets[meta.platform])
+        assets = [named] if isinstance(named, str) else named
+        if not isinstance(assets, list) or state not in _STATES or not isinstance(why, str):
+            self._bad(meta.platform, "bad_record", f"verdict {fields!r}"[:120])
+            return
+        for asset_id in assets:
+            asset = self._assets[meta.platform].get(asset_id) if isinstance(asset_id, str) else None
+            if asset is None:
+                self._bad(meta.platform, "unknown_asset", f"verdict {asset_id!r}")
+                continue
+            judged = connection or asset.owner
+            if state == "live":
+                if judged is None or asset_id in judged.doubted or asset.state == "closed":
+                    continue
+                if judged.normaliser.levels(asset_id) is not None:
+                    judged.live.add(asset_id)
+                    self._offer(judged, asset, now_us)
+                continue
+            if judged is not None:
+                judged.live.discard(asset_id)
+            self._leave(meta.platform, judged, asset_id, state, why, fields.get("result"), now_us)
+
+    # --- outputs of the normalisers ---------------------------------------------------------------
+
+    def _outputs(self, connection: Connection, outputs: Iterable[Output], rx_us: int, now_us: int) -> None:
+        assets = self._assets[connection.platform]
+        for output in outputs:
+            if isinstance(output, BookChanged):
+                asset = assets.get(output.asset_id)
+                if asset is None:
+                    continue
+                if asset.owner is connection and asset.state == "live" and not asset.owed:
+                    asset.n += 1
+                    asset.venue_us, asset.recv_us, asset.touched_us = output.venue_us, rx_us, now_us
+                    norm_us = rx_us if self._stamp is None else self._stamp()
+                    self._emit(
+                        asset.subject,
+                        encode.levels("update", asset, self.epoch, output.bids, output.asks, norm_us),
+                    )
+                elif output.asset_id in connection.live and asset.state != "closed":
+                    self._offer(connection, asset, now_us, output.venue_us, rx_us)
+            elif isinstance(output, BookReplaced):
+                asset = assets.get(output.asset_id)
+                if asset is not None and asset.state != "closed":
+                    connection.live.add(output.asset_id)
+                    connection.doubted.discard(output.asset_id)
+                    self._offer(connection, asset, now_us, output.venue_us, rx_us)
+            elif isinstance(output, TradeSeen):
+                asset = assets.get(output.asset_id)
+                if asset is not None and (asset.owner is connection or asset.owner is None):
+                    asset.n += 1
+                    asset.touched_us = now_us
+                    norm_us = rx_us if self._stamp is None else self._stamp()
+                    self._emit(asset.subject, encode.trade(asset, self.epoch, output, rx_us, norm_us))
+            elif isinstance(output, LegChanged):
+                connection.live.discard(output.asset_id)
+                self._leave(
+                    connection.platform,
+                    connection,
+                    output.asset_id,
+                    output.state,
+                    output.why,
+                    output.result,
+                    now_us,
+                )
+            elif isinstance(output, RepairWanted):
+                self._repair(connection.platform, output.assets, output.why, connection.name)
+            elif isinstance(output, BadInput):
+                self._bad(connection.platform, output.kind, output.detail)
+
+    def _offer(
+        self,
+        connection: Connection,
+        asset: Asset,
+        now_us: int,
+        venue_us: int | None = None,
+        rx_us: int | None = None,
+    ) -> bool:
+        """Show the asset from this connection, unless another one shows it already."""
+        if connection.silent:
+            return False
+        if asset.owner is not None and asset.owner is not connection and asset.state == "live":
+            return False
+        levels = connection.normaliser.levels(asset.instrument.asset_id)
+        if levels is None:
+            return False
+        asset.owner = connection
+        asset.state, asset.why, asset.result = "live", "leg_snapshot", None
+        asset.owed = False
+        if rx_us is not None:
+            asset.venue_us, asset.recv_us = venue_us, rx_us
+        self._snapshot(asset, levels, now_us)
+        return True
+
+    def _snapshot(self, asset: Asset, levels: tuple[Sequence[Any], Sequence[Any]], now_us: int) -> None:
+        asset.n += 1
+        asset.touched_us = now_us
+        norm_us = asset.recv_us if self._stamp is None else self._stamp()
+        self._emit(asset.subject, encode.levels("snapshot", asset, self.epoch, *levels, norm_us))
+
+    def _leave(
+        self,
+        platform: str,
+        connection: Connection | None,
+        asset_id: str,
+        state: LegState,
+        why: str,
+        result: str | None,
+        now_us: int,
+    ) -> None:
+        """The asset is no longer shown from this connection: another takes over, or the leg leaves."""
+        asset = self._assets[platform].get(asset_id)
+        if asset is None:
+            return
+        # What is closed is closed on every connection; the rest concerns only who shows the asset.
+        if state != "closed":
+            if asset.owner is not None and asset.owner is not connection:
+                return
+            if self._taken_over(asset, platform, now_us):
+                return
+        asset.owner = None
+        self._state(asset, state, why, result, now_us)
+
+    def _taken_over(self, asset: Asset, platform: str, now_us: int) -> bool:
+        asset_id = asset.instrument.asset_id
+        candidates = [
+            connection
+            for connection in self._connections.values()
+            if connection.platform == platform and asset_id in connection.live
+        ]
+        if not candidates or asset.state == "closed":
+            return False
+        asset.owner = None
+        # The newest connection is the one that was opened to replace the others.
+        candidates.sort(key=lambda connection: -connection.order)
+        return any(self._offer(connection, asset, now_us) for connection in candidates)
+
+    def _state(self, asset: Asset, state: LegState, why: str, result: str | None, now_us: int) -> None:
+        if asset.state == "closed" and (state != "closed" or result is None or result == asset.result):
+            return
+        if (asset.state, asset.why, asset.result) == (state, why, result):
+            return
+        if state == "resync" and asset.state == "live":
+            RESYNCS.labels("venue", asset.instrument.platform, why).inc()
+        asset.state, asset.why, asset.result = state, why, result
+        asset.owed = False
+        self._say_state(asset, now_us)
+
+    def _say_state(self, asset: Asset, now_us: int) -> None:
+        asset.n += 1
+        asset.touched_us = now_us
+        self._emit(asset.subject, encode.state(asset, self.epoch, asset.state, asset.why, asset.result))
+
+    # --- time and requests ------------------------------------------------------------------------
+
+    def timer(self, now_us: int) -> None:
+        """Deadlines of the normalisers, and connections whose marks stopped."""
+        for connection in list(self._connections.values()):
+            marks_us = connection.marks_us
+            if marks_us is not None and not connection.silent and now_us - marks_us > SILENT_US:
+                connection.silent = True
+                for asset_id in list(connection.live):
+                    self._clocked(connection, asset_id, "down", "upstream_silent")
+                    self._leave(
+                        connection.platform, connection, asset_id, "down", "upstream_silent", None, now_us
+                    )
+            outputs = connection.normaliser.timer(now_us)
+            for output in outputs:
+                if isinstance(output, LegChanged):
+                    self._clocked(connection, output.asset_id, output.state, output.why)
+            if outputs:
+                self._outputs(connection, outputs, now_us, now_us)
+
+    def _clocked(self, connection: Connection, asset_id: str, state: str, why: str) -> None:
+        self._verdict(connection.platform, connection.name, asset_id, state, why)
+
+    def forgive(self, now_us: int) -> None:
+        """We ourselves stood still: nobody else is silent because of that."""
+        for connection in self._connections.values():
+            if connection.marks_us is not None:
+                connection.marks_us = now_us
+
+    def resync(self, platform: str, assets: Iterable[str] | None, now_us: int) -> None:
+        """Answer a request for fresh snapshots from memory; None means every asset of the platform.
+
+        An asset in the middle of a transaction is answered when that is whole.
+        """
+        known = self._assets.get(platform, {})
+        for asset_id in list(known) if assets is None else assets:
+            asset = known.get(asset_id)
+            if asset is None:
+                continue
+            if asset.state == "live" and asset.owner is not None:
+                levels = asset.owner.normaliser.levels(asset_id)
+                if levels is None:
+                    asset.owed = True
+                else:
+                    asset.owed = False
+                    self._snapshot(asset, levels, now_us)
+            else:
+                self._say_state(asset, now_us)
+
+    def marks(self, now_us: int) -> list[tuple[str, bytes]]:
+        """(subject, payload) per platform: the counters of assets that changed in the last two seconds and
+        of one thirtieth of all; also when there are none."""
+        self._ticks += 1
+        messages: list[tuple[str, bytes]] = []
+        for platform, assets in self._assets.items():
+            counters = {
+                asset_id: asset.n
+                for place, (asset_id, asset) in enumerate(assets.items())
+                if asset.n
+                and (now_us - asset.touched_us <= MARKS_US or (place + self._ticks) % MARKS_SHARE == 0)
+            }
+            subject = subjects.normalized_marks(platform, self._instance)
+            messages.append((subject, encode.marks(self.epoch, counters)))
+        return messages
+
+    def checks(self) -> dict[tuple[str, str], int]:
+        """Verifications against what the venues offer, by (platform, verdict), since the start."""
+        total = dict(self._done)
+        for connection in self._connections.values():
+            for verdict, count in connection.normaliser.checks.items():
+                key = (connection.platform, verdict)
+                total[key] = total.get(key, 0) + count
+        return total

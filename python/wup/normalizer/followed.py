@@ -1,0 +1,106 @@
+"""Which assets are followed: from the mapping's table, the venue's catalogue, or as frames name them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wup.model import Instrument
+from wup.normalizer.legs import Asset
+from wup.venues.following import MIRROR_OF, Discovering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from wup.mapping.table import MappingTable
+
+_NOT_FACTS = frozenset(("kind", "rx_us", "platform", "market_id"))
+
+
+class Followed:
+    """Instruments (shared with the normalisers, changed in place) and the state of each followed asset.
+
+    With `discover` every asset that a frame names is taken in, until a table says what is followed.
+    """
+
+    def __init__(
+        self,
+        platforms: Iterable[str],
+        bad: Callable[[str, str, str], None],
+        discover: Callable[[Instrument], None] | None,
+    ) -> None:
+        self._bad = bad
+        self._discover = discover
+        # An asset that comes back must not count from where a reader has already been.
+        self._floor = 0
+        self.instruments: dict[str, dict[str, Instrument]] = {}
+        self.assets: dict[str, dict[str, Asset]] = {}
+        for platform in platforms:
+            self.instruments[platform] = {} if discover is None else Discovering(platform, self._found)
+            self.assets[platform] = {}
+
+    def set_table(self, table: MappingTable) -> None:
+        """Follow exactly the table's assets from now on."""
+        wanted: dict[str, dict[str, Instrument]] = {platform: {} for platform in self.instruments}
+        for leg in table.legs:
+            legs = wanted.get(leg.platform)
+            if legs is None:
+                self._bad(leg.platform, "unknown_platform", leg.asset_id)
+                continue
+            facts = dict(leg.facts)
+            if leg.tick is not None:
+                facts["tick"] = leg.tick
+            if leg.min_size is not None:
+                facts["min_size"] = leg.min_size
+            legs[leg.asset_id] = Instrument(leg.platform, leg.asset_id, leg.market_id, facts)
+        for platform, legs in wanted.items():
+            self._swap(platform, legs)
+
+    def _swap(self, platform: str, legs: Mapping[str, Instrument]) -> None:
+        instruments, assets = self.instruments[platform], self.assets[platform]
+        if isinstance(instruments, Discovering):
+            instruments.adopts = False
+        for asset_id, instrument in list(instruments.items()):
+            if asset_id in legs or MIRROR_OF in instrument.facts:
+                continue
+            del instruments[asset_id]
+            gone = assets.pop(asset_id, None)
+            if gone is not None:
+                self._floor = max(self._floor, gone.n)
+        for asset_id, instrument in legs.items():
+            known = assets.get(asset_id)
+            if known is not None and known.instrument.market_id == instrument.market_id:
+                known.instrument = instrument
+            else:
+                assets[asset_id] = Asset(instrument, self._floor if known is None else known.n)
+            instruments[asset_id] = instrument
+
+    def catalogue(self, platform: str, fields: Mapping[str, Any]) -> None:
+        """A `catalog` record: facts of one market, and which assets show the same orders."""
+        assets, market_id = fields.get("assets"), fields.get("market_id")
+        if not isinstance(assets, list) or not assets or not isinstance(market_id, str):
+            self._bad(platform, "bad_record", f"catalog {fields!r}"[:120])
+            return
+        facts = {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in fields.items()
+            if name not in _NOT_FACTS and isinstance(value, str | int | bool)
+        }
+        instruments = self.instruments[platform]
+        first = str(assets[0])
+        for asset_id in map(str, assets):
+            known = instruments.get(asset_id)
+            if known is not None:
+                instruments[asset_id] = Instrument(
+                    platform, asset_id, known.market_id, {**facts, **known.facts}
+                )
+            elif asset_id != first and self._discover is not None:
+                mirror = {**facts, MIRROR_OF: first}
+                instruments[asset_id] = Instrument(platform, asset_id, market_id, mirror)
+            elif isinstance(instruments, Discovering) and instruments.adopts:
+                instruments[asset_id] = Instrument(platform, asset_id, market_id, facts)
+                self._found(instruments[asset_id])
+
+    def _found(self, instrument: Instrument) -> None:
+        self.assets[instrument.platform][instrument.asset_id] = Asset(instrument, self._floor)
+        if self._discover is not None:
+            self._discover(instrument)

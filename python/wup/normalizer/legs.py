@@ -1,0 +1,67 @@
+"""What the engine knows about each followed asset and each venue connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wup import subjects
+
+if TYPE_CHECKING:
+    from wup.model import Instrument, LegState
+    from wup.venues.base import Normaliser
+
+
+class Asset:
+    """One followed asset: its counter, its state, and the connection whose book is shown.
+
+    `owed`: a snapshot was asked for in the middle of a transaction; it goes out instead of the next update.
+    """
+
+    __slots__ = (
+        "instrument",
+        "n",
+        "owed",
+        "owner",
+        "recv_us",
+        "result",
+        "state",
+        "subject",
+        "touched_us",
+        "venue_us",
+        "why",
+    )
+
+    def __init__(self, instrument: Instrument, n: int) -> None:
+        self.instrument = instrument
+        self.subject = subjects.normalized(instrument.platform, instrument.market_id, instrument.asset_id)
+        self.n = n
+        self.state: LegState = "syncing"
+        self.why = "mapping"
+        self.result: str | None = None
+        self.owner: Connection | None = None
+        self.owed = False
+        self.venue_us: int | None = None
+        self.recv_us: int | None = None
+        self.touched_us = 0
+
+
+class Connection:
+    """One venue connection: its counter, and which assets it can show.
+
+    `live`: assets whose whole book came on this connection and that nothing has put in doubt since.
+    `doubted`: assets of which a frame was lost on the way, until their next whole book.
+    `silent`: its marks stopped; nothing of it is shown until they come again.
+    """
+
+    __slots__ = ("doubted", "live", "marks_us", "n", "name", "normaliser", "order", "platform", "silent")
+
+    def __init__(self, name: str, platform: str, normaliser: Normaliser, order: int) -> None:
+        self.name = name
+        self.platform = platform
+        self.normaliser = normaliser
+        self.order = order
+        self.n = 0
+        self.live: set[str] = set()
+        self.doubted: set[str] = set()
+        self.marks_us: int | None = None
+        self.silent = False

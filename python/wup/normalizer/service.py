@@ -1,0 +1,180 @@
+"""Raw records from the bus, normalised messages to the bus: the engine with a clock and a socket.
+
+Inline in the aggregator's process or standalone: the same code over an in-process bus or NATS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from wup import logs, subjects
+from wup.mapping.table import EMPTY
+from wup.metrics import HASH_CHECKS, LATENCY
+from wup.normalizer.engine import Engine
+from wup.raw import Meta, read_meta
+from wup.venues.registry import VENUES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wup.bus import Bus, Message
+    from wup.bus.base import Subscription
+    from wup.clock import Clock
+    from wup.mapping.table import MappingTable
+    from wup.venues.base import Venue
+
+STAGE = "normalizer"
+TIMER_S = 0.05
+MARKS_S = 1.0
+STALLED_S = 0.5
+"""A timer that comes this late means that we stood still, not the others."""
+CONTROL = "control.resync.*"
+
+
+class NormalizerService:
+    """Reads `market.>`, publishes `normalized.>`, answers `control.resync.{platform}`.
+
+    Requests with `"source":"venue"` are its own wish for fresh books from the venue and not for it to answer;
+    all others get fresh snapshots and states from memory, and an empty reply when one was asked for.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        instance: str,
+        *,
+        table: MappingTable = EMPTY,
+        venues: Mapping[str, Venue] = VENUES,
+        epoch: int | None = None,
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._instance = instance
+        # Deadlines count in a time that starts as wall time and then never jumps.
+        self._base_us = clock.now_us() - round(clock.monotonic() * 1_000_000)
+        self.engine = Engine(
+            epoch=clock.now_us() // 1000 if epoch is None else epoch,
+            instance=instance,
+            venues=venues,
+            emit=bus.publish,
+            repair=self._repair,
+            bad=self._bad,
+            verdict=self._verdict,
+            stamp=clock.now_us,
+        )
+        self.engine.set_table(table)
+        self._latency = LATENCY.stage(STAGE)
+        self._subscriptions: list[Subscription] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._counted: dict[tuple[str, str], int] = {}
+
+    def set_table(self, table: MappingTable) -> None:
+        """Follow exactly the table's assets from now on."""
+        self.engine.set_table(table)
+
+    async def start(self) -> None:
+        """Subscribe, and begin timers and marks."""
+        self._subscriptions.append(await self._bus.subscribe(subjects.RAW_ALL, self._record))
+        self._subscriptions.append(await self._bus.subscribe(CONTROL, self._request))
+        self._tasks.append(asyncio.create_task(self._timers(), name=f"{STAGE}-timers"))
+        self._tasks.append(asyncio.create_task(self._marks(), name=f"{STAGE}-marks"))
+
+    async def stop(self) -> None:
+        """No message is read or published after this returns."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for subscription in self._subscriptions:
+            await subscription.stop()
+        self._subscriptions.clear()
+
+    def _now_us(self) -> int:
+        return self._base_us + round(self._clock.monotonic() * 1_000_000)
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def _record(self, message: Message) -> None:
+        started = perf_counter_ns()
+        platform = message.subject.split(".", 2)[1]
+        meta = read_meta(platform, message.headers)
+        if meta is None:
+            logs.bad_input(STAGE, platform, "no_meta", message.payload, subject=message.subject)
+            return
+        if meta.kind == "verdict" and self._is_mine(message.payload):
+            return
+        self.engine.record(meta, message.payload, self._now_us())
+        if meta.kind == "frame":
+            self._latency.observe((perf_counter_ns() - started) // 1000)
+
+    def _is_mine(self, payload: bytes) -> bool:
+        try:
+            fields = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return False
+        return isinstance(fields, dict) and fields.get("by") == self._instance
+
+    def _request(self, message: Message) -> None:
+        platform = message.subject.split(".", 2)[2]
+        try:
+            fields: Any = orjson.loads(message.payload)
+        except orjson.JSONDecodeError:
+            fields = None
+        assets = fields.get("assets") if isinstance(fields, dict) else None
+        if assets != "all" and not (
+            isinstance(assets, list) and all(isinstance(asset, str) for asset in assets)
+        ):
+            logs.bad_input(STAGE, platform, "bad_request", message.payload)
+        elif fields.get("source") != "venue":
+            self.engine.resync(platform, None if assets == "all" else assets, self._now_us())
+        if message.reply is not None:
+            self._bus.publish(message.reply, b"")
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def _repair(self, platform: str, assets: tuple[str, ...], why: str, connection: str) -> None:
+        request = {"assets": assets, "why": why, "source": "venue", "connection": connection}
+        self._bus.publish(subjects.resync(platform), orjson.dumps(request))
+
+    def _bad(self, platform: str, kind: str, detail: str) -> None:
+        logs.bad_input(STAGE, platform, kind, detail)
+
+    def _verdict(self, platform: str, connection: str, asset: str, state: str, why: str) -> None:
+        """Tell the recorder what our clock decided: replay has none (wire.md section 6)."""
+        meta = Meta("verdict", platform, connection, self._clock.now_us(), 0)
+        verdict = {"asset": asset, "state": state, "why": why, "by": self._instance}
+        self._bus.publish(
+            subjects.raw_connection(platform, connection), orjson.dumps(verdict), meta.headers()
+        )
+
+    # --- time -------------------------------------------------------------------------------------
+
+    async def _timers(self) -> None:
+        last = self._clock.monotonic()
+        while True:
+            await asyncio.sleep(TIMER_S)
+            now = self._clock.monotonic()
+            if now - last > STALLED_S:
+                self.engine.forgive(self._now_us())
+            last = now
+            self.engine.timer(self._now_us())
+
+    async def _marks(self) -> None:
+        while True:
+            self.mark()
+            await asyncio.sleep(MARKS_S)
+
+    def mark(self) -> None:
+        """Publish the marks of every platform, and bring the cold counters up to date."""
+        for subject, payload in self.engine.marks(self._now_us()):
+            self._bus.publish(subject, payload)
+        for key, count in self.engine.checks().items():
+            news = count - self._counted.get(key, 0)
+            if news:
+                HASH_CHECKS.labels(*key).inc(news)
+                self._counted[key] = count

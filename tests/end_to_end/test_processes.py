@@ -1,0 +1,57 @@
+"""Every stage as a process of its own, over real NATS and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from end_to_end.plain import PlainClient
+from end_to_end.running import command
+from websockets.asyncio.client import connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_stages_as_processes_give_the_same_books(nats_url: str, redis_url: str, tmp_path: Path) -> None:
+    """With NATS_URL and REDIS_URL set, the five stages run apart and a client sees exact, live books of both
+    events, the same ids as in one process."""
+    mapping = tmp_path / "mapping.toml"
+    async with AsyncExitStack() as stack:
+        sim = await stack.enter_async_context(
+            command("sim", "both", "--seed", "7", "--json", "--mapping", str(mapping))
+        )
+        ready = await sim.until("ready")
+        env = {
+            **ready["env"],
+            "NATS_URL": nats_url,
+            "REDIS_URL": redis_url,
+            "MAPPINGS": str(mapping),
+            "PUBLISH_CHANGES": "true",
+        }
+        orderbook = await stack.enter_async_context(command("orderbook", env=env))
+        http = (await orderbook.until("ready"))["http"]
+        events = await stack.enter_async_context(command("events", env=env))
+        await events.until("ready")
+        aggregator = await stack.enter_async_context(command("aggregator", env=env))
+        await aggregator.until("ready")
+        gateway = await stack.enter_async_context(
+            command("gateway", env={**env, "ORDERBOOK_SERVICE_URL": f"http://127.0.0.1:{http}"})
+        )
+        port = (await gateway.until("ready"))["ws"]
+        plain = PlainClient()
+        async with connect(f"ws://127.0.0.1:{port}/ws", max_size=None) as ws, asyncio.timeout(30):
+            await ws.send('{"op":"subscribe","id":"1","books":[">"]}')
+            while not (
+                plain.deltas >= 200
+                and plain.heartbeats >= 1
+                and len(plain.books) >= 6
+                and all(book.exact and book.state == "live" for book in plain.books.values())
+            ):
+                plain.receive(await ws.recv())
+        assert plain.wrong == []
+        expected = {f"{pair['aggregate']}" for pair in ready["pairs"]}
+        assert {name.split(".")[0] for name in plain.books} == expected
+        for running in (gateway, aggregator, events, orderbook, sim):
+            assert await running.end() == 0

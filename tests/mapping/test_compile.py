@@ -1,0 +1,220 @@
+"""Files and venue events to books and legs: who owns a market, which leg is live, and what leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from mapping.files import aggregate, leg, market, venue_event, venue_market
+from wup import _core
+from wup.mapping.catalogue import VenueEventRecord
+from wup.mapping.compile import Compiler
+from wup.mapping.file import parse
+from wup.mapping.table import MappingTable
+
+KEY = "wup1|mlb:tex@nyy:2026-07-10T23:05Z:g1|moneyline|tex|-|game"
+BOOK = f"mlb-tex-nyy.{_core.market_hash(KEY)}.yes"
+TEX = leg("kalshi", "KXGAME", "KXGAME-TEX")
+NYY = leg("kalshi", "KXGAME", "KXGAME-NYY", polarity='"inverted"')
+POLY = leg("polymarket", "tex-nyy", "0x01")
+
+
+def game(*legs: str) -> str:
+    """The game's file."""
+    return "version = 412\n" + aggregate("mlb-tex-nyy", market(KEY, *legs, tie='"impossible"'))
+
+
+def compiled(text: str, *events: VenueEventRecord) -> tuple[MappingTable, Compiler]:
+    """The table of one file and some events."""
+    files, problems = parse(text, "game.toml")
+    assert files is not None, problems
+    compiler = Compiler()
+    compiler.set_files(files)
+    for event in events:
+        compiler.set_event(event)
+    return compiler.table(1), compiler
+
+
+def kalshi(**changes: object) -> VenueEventRecord:
+    """The game on Kalshi, `changes` for the TEX market."""
+    return venue_event("kalshi", "KXGAME", venue_market("KXGAME-TEX", **changes), venue_market("KXGAME-NYY"))
+
+
+def polymarket(**changes: object) -> VenueEventRecord:
+    """The game on Polymarket."""
+    return venue_event("polymarket", "tex-nyy", venue_market("0x01", **changes))
+
+
+def test_vectors_of_the_design() -> None:
+    """The hashes that the design names are those of the code."""
+    assert _core.market_hash(KEY) == "4964cf752165d83f"
+    assert _core.market_hash("wup1|fed:2026-12|rate_decision|cut-25|-|meeting") == "21a66bf6c52cc37d"
+    assert _core.market_hash("wup1|kalshi|KXFED-26DEC-C25") == "18bf752ebaf5a12a"
+
+
+def test_three_legs_in_one_book() -> None:
+    """Two Kalshi markets and one Polymarket market feed one book, in mapping order, one of them inverted."""
+    table, compiler = compiled(game(TEX, NYY, POLY), kalshi(), polymarket())
+    assert [(x.platform, x.asset_id, x.book, x.inverted, x.suspended) for x in table.legs] == [
+        ("kalshi", "KXGAME-TEX", BOOK, False, None),
+        ("kalshi", "KXGAME-NYY", BOOK, True, None),
+        ("polymarket", "0x01-y", BOOK, False, None),
+    ]
+    assert list(table.books) == [BOOK]
+    info = table.books[BOOK]
+    assert (info.aggregate, info.title, info.label, info.result) == (
+        "mlb-tex-nyy",
+        "A title",
+        "A label",
+        None,
+    )
+    assert (table.legs[2].tick, table.legs[2].min_size, table.legs[2].facts) == ("0.01", "1", {"fee": "0.05"})
+    assert compiler.problems() == []
+    assert compiler.home(("polymarket", "tex-nyy")) == "mlb-tex-nyy"
+
+
+def test_unmapped_markets_have_books_of_their_own() -> None:
+    """A market of a followed event that no leg owns gets the single-venue book of wire.md section 1."""
+    table, compiler = compiled(game(TEX, POLY), kalshi(), polymarket())
+    own = f"kalshi-KXGAME.{_core.market_hash('wup1|kalshi|KXGAME-NYY')}.yes"
+    assert {x.asset_id: x.book for x in table.legs} == {"KXGAME-TEX": BOOK, "0x01-y": BOOK, "KXGAME-NYY": own}
+    assert table.books[own].title == "title of KXGAME"
+    assert table.books[own].label == "label of KXGAME-NYY"
+    assert compiler.home(("kalshi", "KXGAME")) == "mlb-tex-nyy"
+
+
+@pytest.mark.parametrize("slug", ["a.b/c d", "x" * 70, "ünï"])
+def test_odd_slugs_give_legal_ids(slug: str) -> None:
+    """An unmapped event of any name gets a book id that is legal and not another's."""
+    table, _ = compiled("", venue_event("polymarket", slug, venue_market("0x05")))
+    (book,) = table.books
+    assert book.split(".")[0] == _core.unmapped_aggregate("polymarket", slug)
+    assert _core.matches(">", book)
+
+
+@pytest.mark.parametrize("status", ["proposed", "retired", "rejected"])
+def test_only_confirmed_legs_own_their_market(status: str) -> None:
+    """A leg of another status leaves its market a book of its own."""
+    table, _ = compiled(
+        game(TEX, leg("polymarket", "tex-nyy", "0x01", status=f'"{status}"')), kalshi(), polymarket()
+    )
+    assert {x.book for x in table.legs if x.platform == "polymarket"} == {
+        f"polymarket-tex-nyy.{_core.market_hash('wup1|polymarket|0x01')}.yes"
+    }
+
+
+@pytest.mark.parametrize("fungibility", ["correlated", "timing"])
+def test_only_clean_legs_are_merged(fungibility: str) -> None:
+    """The same question with another source or another decision time is not the same contract."""
+    other = leg("polymarket", "tex-nyy", "0x01", fungibility=f'"{fungibility}"')
+    table, _ = compiled(game(TEX, other), kalshi(), polymarket())
+    assert BOOK not in {x.book for x in table.legs if x.platform == "polymarket"}
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "why"),
+    [
+        (TEX, {"rules": "other rules"}, "rules_changed"),
+        (TEX, {"status": "halted"}, "halted"),
+        (TEX, {"facts": {"other": "true"}}, "other_outcome"),
+        (leg("kalshi", "KXGAME", "KXGAME-TEX", status='"suspended"'), {}, "suspended"),
+    ],
+)
+def test_suspended_legs(text: str, changes: dict[str, object], why: str) -> None:
+    """A changed rule text, a halt, an Other outcome or the file's word suspends the leg, with the reason."""
+    table, compiler = compiled(game(text, NYY, POLY), kalshi(**changes), polymarket())
+    assert [(x.asset_id, x.suspended, x.book) for x in table.legs] == [
+        ("KXGAME-TEX", why, BOOK),
+        ("KXGAME-NYY", None, BOOK),
+        ("0x01-y", None, BOOK),
+    ]
+    assert any("game.toml:" in p and "rules" in p for p in compiler.problems()) == (why == "rules_changed")
+
+
+def test_a_halted_unmapped_market_is_suspended() -> None:
+    """A halt is seen on single-venue books too."""
+    table, _ = compiled("", venue_event("kalshi", "E", venue_market("E-A", status="halted")))
+    assert [x.suspended for x in table.legs] == ["halted"]
+
+
+def test_unknown_events_and_markets_stay_out() -> None:
+    """A leg whose event was not fetched, or whose market or outcome the venue does not list, is no leg."""
+    table, compiler = compiled(game(TEX, NYY, POLY), polymarket())
+    assert [x.platform for x in table.legs] == ["polymarket"]
+    assert compiler.problems() == []
+    table, compiler = compiled(
+        game(leg("kalshi", "KXGAME", "KXGAME-XXX"), leg("polymarket", "tex-nyy", "0x01", outcome='"Maybe"')),
+        kalshi(),
+        polymarket(),
+    )
+    assert not [x for x in table.legs if x.book == BOOK]
+    assert ["no market KXGAME-XXX" in p or "no outcome 'Maybe'" in p for p in compiler.problems()] == [
+        True,
+        True,
+    ]
+
+
+def test_a_named_outcome_chooses_its_asset() -> None:
+    """`outcome` names the asset that feeds the book; the first is the default."""
+    table, _ = compiled(game(leg("polymarket", "tex-nyy", "0x01", outcome='"No"')), polymarket())
+    assert [x.asset_id for x in table.legs] == ["0x01-n"]
+
+
+@pytest.mark.parametrize(
+    ("tex", "nyy", "poly", "result"),
+    [
+        ("yes", "no", "yes", "yes"),
+        ("no", "yes", "no", "no"),
+        ("yes", "no", None, None),
+        ("yes", "yes", "yes", None),
+    ],
+)
+def test_results_in_the_books_terms(tex: str, nyy: str, poly: str | None, result: str | None) -> None:
+    """A book is resolved when every leg is, in its own terms; venues that disagree resolve nothing."""
+    table, compiler = compiled(
+        game(TEX, NYY, POLY),
+        venue_event(
+            "kalshi",
+            "KXGAME",
+            venue_market("KXGAME-TEX", status="resolved", result=tex),
+            venue_market("KXGAME-NYY", status="resolved", result=nyy),
+        ),
+        polymarket(**({"status": "resolved", "result": poly} if poly else {})),
+    )
+    assert table.books[BOOK].result == result
+    assert [x.platform for x in table.legs] == ([] if poly else ["polymarket"])
+    assert any("differently" in p for p in compiler.problems()) == (tex == nyy)
+
+
+@pytest.mark.parametrize(("polarity", "result"), [("same", "no"), ("inverted", "yes")])
+def test_the_result_of_a_second_outcome(polarity: str, result: str) -> None:
+    """A leg over the second outcome's asset reads the venue's result from that side."""
+    one = leg("polymarket", "tex-nyy", "0x01", outcome='"No"', polarity=f'"{polarity}"')
+    table, _ = compiled(game(one), polymarket(status="resolved", result="yes"))
+    assert table.books[BOOK].result == result
+
+
+def test_only_touched_units_are_named() -> None:
+    """A change of one event names its own unit and the aggregates that map it, nothing else."""
+    _, compiler = compiled(
+        game(TEX, POLY), kalshi(), polymarket(), venue_event("kalshi", "E", venue_market("E-A"))
+    )
+    assert compiler.set_event(venue_event("kalshi", "E", venue_market("E-B"))) == {"event:kalshi:E"}
+    assert compiler.set_event(kalshi()) == {"event:kalshi:KXGAME", "file:mlb-tex-nyy"}
+    assert compiler.drop_event(("polymarket", "tex-nyy")) == {"event:polymarket:tex-nyy", "file:mlb-tex-nyy"}
+    assert [x.platform for x in compiler.table(2).legs] == ["kalshi", "kalshi", "kalshi"]
+
+
+def test_new_files_recompile_everything() -> None:
+    """When a file goes, its markets fall back to books of their own, and every name is told."""
+    table, compiler = compiled(game(TEX, POLY), kalshi(), polymarket())
+    files, _ = parse("version = 413", "game.toml")
+    assert files is not None
+    assert compiler.set_files(files) == {
+        "file:mlb-tex-nyy",
+        "event:kalshi:KXGAME",
+        "event:polymarket:tex-nyy",
+    }
+    again = compiler.table(2)
+    assert BOOK in table.books
+    assert BOOK not in again.books
+    assert len(again.legs) == 3

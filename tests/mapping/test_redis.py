@@ -1,0 +1,379 @@
+"""The mapping in a real Valkey: every key of the design, whole versions only, a source that keeps going."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from mapping.files import aggregate, leg, market, venue_event, venue_market
+from wup import _core, subjects
+from wup.bus import LocalBus
+from wup.mapping import records
+from wup.mapping.compile import Compiler
+from wup.mapping.file import parse
+from wup.mapping.redis import MappingStore, connect, load_epoch, save_epoch
+from wup.mapping.source import MappingSource, announcement
+from wup.mapping.table import EMPTY, MappingTable
+
+KEY = "wup1|g:1|moneyline|tex|-|game"
+HID = _core.market_hash(KEY)
+FILE = aggregate(
+    "game",
+    market(
+        KEY,
+        leg("kalshi", "KXGAME", "KXGAME-TEX"),
+        leg("kalshi", "KXGAME", "KXGAME-NYY", polarity='"inverted"'),
+        leg("polymarket", "tex-nyy", "0x01"),
+        tie='"impossible"',
+    ),
+    category='"sports"',
+    league='"mlb"',
+    start="2026-07-10T23:05:00Z",
+    exclusive="true",
+)
+
+
+def compiler() -> Compiler:
+    """A game over both venues, and one unmapped market."""
+    files, problems = parse("version = 412\n" + FILE, "game.toml")
+    assert files is not None, problems
+    made = Compiler()
+    made.set_files(files)
+    made.set_event(venue_event("kalshi", "KXGAME", venue_market("KXGAME-TEX"), venue_market("KXGAME-NYY")))
+    made.set_event(venue_event("polymarket", "tex-nyy", venue_market("0x01"), venue_market("0x02")))
+    return made
+
+
+def everything(made: Compiler) -> dict[str, records.Record]:
+    """All records of a compiler."""
+    found: dict[str, records.Record] = {}
+    for unit in made.units.values():
+        found.update(records.unit_records(unit))
+    return found
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+async def publish(redis: Redis, version: int, made: Compiler) -> None:
+    """Write a compiler's mapping as one version."""
+    await MappingStore(redis).publish(version, everything(made), [])
+
+
+async def test_every_key_of_the_design(redis: Redis) -> None:
+    """The keys and values in Redis are those that mapping.md lists."""
+    await publish(redis, 412, compiler())
+    own = _core.market_hash("wup1|polymarket|0x02")
+    strings = {
+        "mapping:version": "412",
+        "kalshi:market:KXGAME-TEX": f"{HID}|same|confirmed",
+        "kalshi:market:KXGAME-NYY": f"{HID}|inverted|confirmed",
+        "polymarket:market:0x01": f"{HID}|same|confirmed",
+        "polymarket:market:0x02": f"{own}|same|confirmed",
+        "kalshi:outcome:KXGAME-TEX:yes": f"{HID}:yes|0",
+        "kalshi:outcome:KXGAME-TEX:no": f"{HID}:yes|1",
+        "kalshi:outcome:KXGAME-NYY:yes": f"{HID}:yes|1",
+        "kalshi:outcome:KXGAME-NYY:no": f"{HID}:yes|0",
+        "polymarket:token:0x01-y": f"{HID}:yes|0",
+        "polymarket:token:0x01-n": f"{HID}:yes|1",
+        "polymarket:token:0x02-y": f"{own}:yes|0",
+        "polymarket:token:0x02-n": f"{own}:yes|1",
+    }
+    for key, value in strings.items():
+        assert (await redis.get(key)).decode() == value, key
+    fields = {
+        name.decode(): value.decode() for name, value in (await redis.hgetall("aggregate:game")).items()
+    }
+    assert fields == {
+        "title": "A title",
+        "category": "sports",
+        "league": "mlb",
+        "start_ts_ms": "1783724700000",
+        "status": "open",
+        "exclusive": "true",
+        "created_by": "file",
+        "confirmed_by": "human:ab",
+        "confirmed_at": "2026-11-20T10:00:00+00:00",
+        "source": "game.toml:2",
+    }
+    assert await redis.smembers("aggregate:game:events") == {b"kalshi:KXGAME", b"polymarket:tex-nyy"}
+    assert await redis.smembers("aggregate:game:markets") == {HID.encode()}
+    assert await redis.smembers("mapping:markets") == {HID.encode(), own.encode()}
+    body = json.loads(await redis.get(f"market:{HID}"))
+    assert (body["aggregate_id"], body["kind"], body["subject"], body["line"], body["period"]) == (
+        "game",
+        "moneyline",
+        "tex",
+        "-",
+        "game",
+    )
+    assert (body["tie_rule"], body["exclusive_group"]) == ("impossible", "game")
+    members = {k.decode(): json.loads(v) for k, v in (await redis.hgetall(f"market:{HID}:members")).items()}
+    assert set(members) == {"kalshi:KXGAME-TEX", "kalshi:KXGAME-NYY", "polymarket:0x01"}
+    member = members["kalshi:KXGAME-NYY"]
+    assert (member["polarity"], member["relation"], member["status"], member["mapping_version"]) == (
+        "inverted",
+        "identity",
+        "confirmed",
+        412,
+    )
+
+
+async def test_what_is_written_is_read(redis: Redis) -> None:
+    """A table read back from Redis is the table that was compiled."""
+    made = compiler()
+    await publish(redis, 412, made)
+    loaded = await MappingStore(redis).load()
+    assert loaded is not None
+    assert loaded.rejected == {}
+    expected = {m.hid: m for unit in made.units.values() for m in unit.markets}
+    assert loaded.markets == expected
+    fingerprints = await MappingStore(redis).fingerprints()
+    assert set(fingerprints) == set(everything(made))
+
+
+GARBAGE = [
+    ("set", "market:{hid}", b"\xff\xfe not json"),
+    ("set", "market:{hid}", b"[1,2]"),
+    ("set", "market:{hid}", b'{"title":"t"}'),
+    ("set", "market:{hid}", b'{"title":"t","label":5,"aggregate_id":"a","key":"k","exclusive":true}'),
+    ("set", "market:{hid}", b"x" * 70_000),
+    ("set", "market:{hid}:members", b"not a hash"),
+    ("sadd", "market:{hid}", b"not a string"),
+    ("hset", "market:{hid}:members", b"{}"),
+    (
+        "hset",
+        "market:{hid}:members",
+        b'{"platform":"kalshi","event":"E","market_id":"X","polarity":"sideways"}',
+    ),
+    ("delete", "market:{hid}", b""),
+]
+
+
+@pytest.mark.parametrize(("command", "key", "value"), GARBAGE)
+async def test_garbage_is_rejected_record_by_record(
+    redis: Redis, command: str, key: str, value: bytes
+) -> None:
+    """A record that is not what it should be is named with the reason; the others are read."""
+    await publish(redis, 412, compiler())
+    name = key.format(hid=HID)
+    if command != "hset":
+        await redis.delete(name)
+    if command == "set":
+        await redis.set(name, value)
+    elif command == "sadd":
+        await redis.sadd(name, value)
+    elif command == "hset":
+        await redis.hset(name, "kalshi:KXGAME-TEX", value)
+    loaded = await MappingStore(redis).load()
+    assert loaded is not None
+    assert set(loaded.rejected) == {HID}
+    assert loaded.rejected[HID]
+    assert set(loaded.markets) == {_core.market_hash("wup1|polymarket|0x02")}
+
+
+async def test_a_garbage_version_is_no_mapping(redis: Redis) -> None:
+    """Without a readable version nothing is loaded."""
+    await publish(redis, 412, compiler())
+    await redis.set("mapping:version", "four hundred")
+    assert await MappingStore(redis).load() is None
+
+
+async def test_a_reader_never_sees_half_a_mapping(redis: Redis, redis_url: str) -> None:
+    """While versions with all legs one way, then the other, are written, every read is all one way."""
+    writer, stop = MappingStore(redis), asyncio.Event()
+    reader_redis = connect(redis_url)
+    reader = MappingStore(reader_redis)
+    both: list[dict[str, records.Record]] = []
+    for first, second in (("same", "inverted"), ("inverted", "same")):
+        made = Compiler()
+        markets = [
+            market(
+                f"wup1|g|k|s{n}|-|p",
+                leg("kalshi", "E", f"E-{n}", polarity=f'"{first}"'),
+                leg("polymarket", "e", f"0x{n}", polarity=f'"{second}"'),
+                tie='"impossible"',
+            )
+            for n in range(40)
+        ]
+        files, problems = parse(aggregate("g", *markets), "g.toml")
+        assert files is not None, problems
+        made.set_files(files)
+        made.set_event(venue_event("kalshi", "E", *(venue_market(f"E-{n}") for n in range(40))))
+        made.set_event(venue_event("polymarket", "e", *(venue_market(f"0x{n}") for n in range(40))))
+        both.append(everything(made))
+    await writer.publish(1, both[1], [])
+
+    async def write() -> None:
+        version = 1
+        while not stop.is_set():
+            version += 1
+            await writer.publish(version, both[version % 2], [])
+
+    task = asyncio.create_task(write())
+    versions = set()
+    wanted = [_core.market_hash(f"wup1|g|k|s{n}|-|p") for n in range(40)]
+    try:
+        while len(versions) < 20:
+            loaded = await reader.load(wanted)
+            assert loaded is not None
+            versions.add(loaded.version)
+            seen = {(m.platform, m.polarity) for u in loaded.markets.values() for m in u.members}
+            one_way = "same" if loaded.version % 2 == 0 else "inverted"
+            other = "inverted" if one_way == "same" else "same"
+            assert seen == {("kalshi", one_way), ("polymarket", other)}
+            assert len(loaded.markets) == 40
+    finally:
+        stop.set()
+        await task
+        await reader_redis.aclose()
+
+
+async def test_epochs_never_go_back(redis: Redis) -> None:
+    """The last epoch of a shard is kept, and only a larger one replaces it."""
+    assert await load_epoch(redis, "0") == 0
+    await save_epoch(redis, "0", 1795353600123)
+    await save_epoch(redis, "0", 1795353600000)
+    await save_epoch(redis, "1", 7)
+    assert await load_epoch(redis, "0") == 1795353600123
+    assert await load_epoch(redis, "1") == 7
+    await redis.set("orderbook:epoch:0", "garbage")
+    assert await load_epoch(redis, "0") == 0
+
+
+# --- the source -----------------------------------------------------------------------------------
+
+
+class Seen:
+    """Tables as a stage gets them."""
+
+    def __init__(self, source: MappingSource) -> None:
+        self.tables: list[MappingTable] = []
+        self._more = asyncio.Event()
+        source.on_change(self._take)
+
+    def _take(self, table: MappingTable) -> None:
+        self.tables.append(table)
+        self._more.set()
+
+    async def version(self, version: int) -> MappingTable:
+        """Wait for a version."""
+        while not self.tables or self.tables[-1].version != version:
+            self._more.clear()
+            await asyncio.wait_for(self._more.wait(), 10)
+        return self.tables[-1]
+
+
+async def test_source_gives_the_first_table_and_every_later_one(redis: Redis, redis_url: str) -> None:
+    """The table at the start, the next by announcement, and one without announcement by the poll."""
+    made = compiler()
+    await publish(redis, 412, made)
+    bus = LocalBus()
+    source = MappingSource(redis_url, bus, poll_s=0.2)
+    first = await source.start()
+    assert first.version == 412
+    assert first == made.table(412)
+    assert source.healthy
+    seen = Seen(source)
+    touched = made.set_event(venue_event("polymarket", "tex-nyy", venue_market("0x02")))
+    write = {k: v for name in touched for k, v in records.unit_records(made.units[name]).items()}
+    await MappingStore(redis).publish(413, write, [])
+    bus.publish(subjects.MAPPING_CHANGED, announcement(413, 412, [HID]))
+    assert await seen.version(413) == made.table(413)
+    await redis.set("mapping:version", 500)
+    assert await seen.version(500) == made.table(500)
+    await source.stop()
+
+
+async def test_source_forgets_markets_that_leave(redis: Redis, redis_url: str) -> None:
+    """A market that an announced version deleted is gone from the table."""
+    made = compiler()
+    await publish(redis, 1, made)
+    bus = LocalBus()
+    source = MappingSource(redis_url, bus)
+    await source.start()
+    seen = Seen(source)
+    own = _core.market_hash("wup1|polymarket|0x02")
+    await MappingStore(redis).publish(2, {}, [f"market:{own}", f"market:{own}:members"])
+    bus.publish(subjects.MAPPING_CHANGED, announcement(2, 1, [own]))
+    table = await seen.version(2)
+    assert {x.asset_id for x in table.legs} == {"KXGAME-TEX", "KXGAME-NYY", "0x01-y"}
+    await source.stop()
+
+
+async def test_source_survives_lost_and_wrong_announcements(redis: Redis, redis_url: str) -> None:
+    """Garbage on the subject, and a chain of announcements with a hole, end in the right table."""
+    made = compiler()
+    await publish(redis, 1, made)
+    bus = LocalBus()
+    source = MappingSource(redis_url, bus, poll_s=30)
+    await source.start()
+    seen = Seen(source)
+    for payload in (b"", b"nonsense", b"[]", b'{"version":"x"}', b'{"version":2,"previous":1,"markets":[5]}'):
+        bus.publish(subjects.MAPPING_CHANGED, payload)
+    made.set_files(parse("version = 9", "g.toml")[0] or pytest.fail("file"))
+    await MappingStore(redis).publish(4, everything(made), [f"market:{HID}", f"market:{HID}:members"])
+    bus.publish(subjects.MAPPING_CHANGED, announcement(4, 3, []))
+    assert await seen.version(4) == made.table(4)
+    await source.stop()
+
+
+async def test_source_waits_then_gives_the_empty_table(redis_url: str) -> None:
+    """Nothing published: the empty table after the wait, healthy, and the first version when it comes."""
+    source = MappingSource(redis_url, LocalBus(), poll_s=0.1)
+    assert await source.start(wait_s=0.3) is EMPTY
+    assert source.healthy
+    seen = Seen(source)
+    client = connect(redis_url)
+    await publish(client, 1, compiler())
+    await client.aclose()
+    assert len((await seen.version(1)).legs) == 4
+    await source.stop()
+
+
+async def test_source_keeps_the_last_good_record(redis: Redis, redis_url: str) -> None:
+    """A record that turns to garbage keeps its last good form, and health says so until it is repaired."""
+    made = compiler()
+    await publish(redis, 1, made)
+    source = MappingSource(redis_url, LocalBus(), poll_s=0.1)
+    await source.start()
+    seen = Seen(source)
+    good = await redis.get(f"market:{HID}")
+    await redis.set(f"market:{HID}", "garbage")
+    await redis.set("mapping:version", 2)
+    assert (await seen.version(2)).legs == made.table(2).legs
+    assert not source.healthy
+    assert source.problem == "mapping_records_rejected:1"
+    await redis.set(f"market:{HID}", good)
+    await redis.set("mapping:version", 3)
+    await seen.version(3)
+    assert source.healthy
+    assert source.table == made.table(3)
+    await source.stop()
+
+
+async def test_a_failing_callback_does_not_stop_the_source(redis: Redis, redis_url: str) -> None:
+    """One stage's error does not keep the others from the new table."""
+    made = compiler()
+    await publish(redis, 1, made)
+    source = MappingSource(redis_url, LocalBus(), poll_s=0.1)
+    await source.start()
+
+    def fail(_: MappingTable) -> None:
+        raise RuntimeError("a stage's own problem")
+
+    source.on_change(fail)
+    seen = Seen(source)
+    await redis.set("mapping:version", 2)
+    await seen.version(2)
+    await redis.set("mapping:version", 3)
+    await seen.version(3)
+    await source.stop()
