@@ -134,10 +134,11 @@ pub fn write_micro(out: &mut Vec<u8>, micro: i64) {
     if part == 0 {
         return;
     }
+    // Three pairs of digits after the point, then without trailing zeros.
     let mut text = *b".000000";
-    for place in (1..7).rev() {
-        text[place] = b'0' + digit(part % 10);
-        part /= 10;
+    for place in [5, 3, 1] {
+        text[place..place + 2].copy_from_slice(pair(part % 100));
+        part /= 100;
     }
     let mut end = 7;
     while text[end - 1] == b'0' {
@@ -150,13 +151,17 @@ pub fn write_micro(out: &mut Vec<u8>, micro: i64) {
 pub fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
     let mut text = [0u8; 20];
     let mut start = text.len();
-    loop {
+    while value >= 100 {
+        start -= 2;
+        text[start..start + 2].copy_from_slice(pair(value % 100));
+        value /= 100;
+    }
+    let last = pair(value);
+    start -= 1;
+    text[start] = last[1];
+    if value >= 10 {
         start -= 1;
-        text[start] = b'0' + digit(value % 10);
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+        text[start] = last[0];
     }
     out.extend_from_slice(&text[start..]);
 }
@@ -177,9 +182,20 @@ pub fn format(micro: i64) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a remainder of ten fits a byte")]
-fn digit(value: u64) -> u8 {
-    value as u8
+/// "00" to "99": two digits at a time halve the divisions.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut value = 0;
+    while value < 100 {
+        pairs[value as usize] = [b'0' + value / 10, b'0' + value % 10];
+        value += 1;
+    }
+    pairs
+};
+
+fn pair(value: u64) -> &'static [u8; 2] {
+    // Every caller passes a value below 100.
+    PAIRS.get(usize::try_from(value).unwrap_or_default()).unwrap_or(&PAIRS[0])
 }
 
 #[cfg(test)]

@@ -206,8 +206,12 @@ fn word<'a>(scanner: &mut Scanner<'a>) -> Scan<Option<RawText<'a>>> {
 
 /// An integer, or `None` after stepping over a value of another kind.
 pub(crate) fn integer(scanner: &mut Scanner<'_>) -> Scan<Option<i64>> {
-    let text = scanner.skip()?;
-    Ok(Scanner::new(text).integer().ok())
+    let start = scanner.clone();
+    if let Ok(value) = scanner.integer() {
+        return Ok(Some(value));
+    }
+    *scanner = start;
+    scanner.skip().map(|_| None)
 }
 
 fn stamps(scanner: &mut Scanner<'_>) -> Scan<Stamps> {

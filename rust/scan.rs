@@ -105,6 +105,28 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// How many bytes at the front are neither a quote, a backslash nor a control character: eight at a time, since
+/// most of a message is inside strings.
+#[inline]
+fn plain(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let mut at = 0;
+    while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = is_zero(word ^ (ONES * 0x22)) | is_zero(word ^ (ONES * 0x5C)) | control;
+        if found != 0 {
+            // A borrow can only spoil the bytes after the first hit.
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
+    at + text[at..].iter().position(special).unwrap_or(text.len() - at)
+}
+
 /// Position in a JSON text.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {
@@ -136,6 +158,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Next byte that is not white space, not consumed.
+    #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.text.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -147,6 +170,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Consumes a given byte if it is next.
+    #[inline]
     pub fn take(&mut self, wanted: u8) -> bool {
         let found = self.peek() == Some(wanted);
         self.at += usize::from(found);
@@ -157,6 +181,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when it is not.
+    #[inline]
     pub fn expect(&mut self, wanted: u8, what: &'static str) -> Scan<()> {
         if self.take(wanted) { Ok(()) } else { self.fail(what) }
     }
@@ -165,6 +190,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when neither is there.
+    #[inline]
     pub fn key(&mut self, first: &mut bool) -> Scan<Option<RawText<'a>>> {
         if self.take(b'}') {
             // A comma before the brace was refused by the key that had to follow it.
@@ -182,6 +208,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when neither an item nor the end is there.
+    #[inline]
     pub fn item(&mut self, first: &mut bool) -> Scan<bool> {
         if self.take(b']') {
             return Ok(false);
@@ -199,11 +226,14 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when none is there or it does not end.
+    #[inline]
     pub fn text(&mut self) -> Scan<RawText<'a>> {
         self.expect(b'"', "string expected")?;
         let start = self.at;
         let mut escaped = false;
-        while let Some(&byte) = self.text.get(self.at) {
+        loop {
+            self.at += plain(&self.text[self.at..]);
+            let Some(&byte) = self.text.get(self.at) else { break };
             match byte {
                 b'"' => {
                     let bytes = &self.text[start..self.at];
@@ -238,18 +268,27 @@ impl<'a> Scanner<'a> {
     /// [`Malformed`] when none is there or it does not fit 64 bits.
     pub fn integer(&mut self) -> Scan<i64> {
         let negative = self.take(b'-');
-        self.peek();
+        if !negative {
+            self.peek();
+        }
         let start = self.at;
         let mut value: i64 = 0;
         while let Some(digit) = self.text.get(self.at).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d <= 9)
         {
-            value = match value.checked_mul(10).and_then(|value| value.checked_add(i64::from(digit))) {
-                Some(value) => value,
-                None => return self.fail("integer does not fit"),
+            // Eighteen digits always fit.
+            value = if self.at - start < 18 {
+                value * 10 + i64::from(digit)
+            } else {
+                match value.checked_mul(10).and_then(|value| value.checked_add(i64::from(digit))) {
+                    Some(value) => value,
+                    None => return self.fail("integer does not fit"),
+                }
             };
             self.at += 1;
         }
-        if self.at == start || matches!(self.text.get(self.at), Some(b'.' | b'e' | b'E')) {
+        let leading_zero = self.at > start + 1 && self.text.get(start) == Some(&b'0');
+        let goes_on = matches!(self.text.get(self.at), Some(b'.' | b'e' | b'E'));
+        if self.at == start || leading_zero || goes_on {
             return self.fail("integer expected");
         }
         Ok(if negative { -value } else { value })

@@ -7,6 +7,7 @@ import pytest
 from orderbook.feeding import BOOK, OTHER, Feed, leg, table
 
 from wup import subjects
+from wup.mapping.table import BookInfo, MappingTable
 from wup.orderbook.shard import shard_of
 
 K = leg("kalshi", "KXFED-26DEC-C25")
@@ -152,6 +153,27 @@ async def test_a_suspended_leg_is_halted_and_not_listened_to() -> None:
         assert feed.take() == []
         feed.mark("kalshi")
         assert feed.take() == []
+
+
+async def test_a_resolved_book_ends_with_its_result() -> None:
+    """The last status of a resolved book is `closed` with the result, though its legs have left the mapping;
+    a minute later the book is gone."""
+    async with Feed() as feed:
+        await feed.start(table(K, P))
+        feed.book(K, [["0.52", "500"]], [])
+        feed.take()
+        books = {BOOK: BookInfo(BOOK, "fed-2026-12", "Fed", "25 bps cut", result="yes")}
+        await feed.service.set_table(MappingTable(2, (), books))
+        last = feed.take()[-1]
+        assert (last["type"], last["state"], last["why"], last["result"]) == (
+            "status",
+            "closed",
+            "resolved",
+            "yes",
+        )
+        feed.clock.advance(61)
+        feed.service.tick()
+        assert feed.service.store.books(">") == []
 
 
 async def test_snapshots_by_request_end_with_an_empty_answer() -> None:

@@ -439,3 +439,57 @@ async def test_menu_over_http(simulators: Simulators) -> None:
             )
         await http.delete(control)
         assert (await http.get(control)).json()["active"] == {"kalshi": [], "polymarket": []}
+
+
+async def test_unanswered_pings_can_close(simulators: Simulators) -> None:
+    """With the switch on, a client that leaves a ping unanswered is closed at the next one; else it stays."""
+    exchange = simulators.exchanges["kalshi"]
+    exchange.ping_every_s = 0.05
+    for strict in (False, True):
+        exchange.close_without_pong = strict
+        url = simulators.env()["KALSHI_WS_URL"]
+        async with connect(url, additional_headers=headers(simulators), close_timeout=0.1) as socket:
+            socket.protocol.send_pong = lambda data: None  # type: ignore[method-assign]
+            plain = socket.protocol.recv_frame
+            pings: asyncio.Queue[None] = asyncio.Queue()
+
+            def mute(frame: Any, plain: Any = plain, pings: asyncio.Queue[None] = pings) -> None:
+                if frame.opcode == 9:
+                    pings.put_nowait(None)
+                else:
+                    plain(frame)
+
+            socket.protocol.recv_frame = mute  # type: ignore[method-assign]
+            await pings.get()
+            if strict:
+                await socket.wait_closed()
+                assert socket.close_code == 1002
+            else:
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(socket.wait_closed(), 0.3)
+
+
+async def test_rest_faults(simulators: Simulators) -> None:
+    """A cached REST book stays as it was while the true one moves on; a ghost book shows 0.01 and 0.99."""
+    env = simulators.env()
+    ticker = next(iter(simulators.exchanges["kalshi"].markets))
+    market = simulators.exchanges["kalshi"].markets[ticker]
+    token = next(iter(simulators.exchanges["polymarket"].markets.values())).listing.assets[0]
+    await post(simulators, {"kind": "cached_rest"}, {"kind": "ghost_book"})
+    async with httpx2.AsyncClient() as http:
+        url = f"{env['KALSHI_API_URL']}/markets/{ticker}/orderbook"
+        first, seen = (await http.get(url)).json(), market.changed_us
+        while market.changed_us == seen:
+            await asyncio.sleep(0)
+        assert (await http.get(url)).json() == first
+        ghost = (await http.get(f"{env['POLYMARKET_CLOB_URL']}/book", params={"token_id": token})).json()
+        assert (ghost["bids"][0]["price"], ghost["asks"][0]["price"]) == ("0.01", "0.99")
+        await http.delete(f"{simulators.control_url()}/faults")
+        assert (
+            len(
+                (await http.get(f"{env['POLYMARKET_CLOB_URL']}/book", params={"token_id": token})).json()[
+                    "bids"
+                ]
+            )
+            > 1
+        )

@@ -149,3 +149,12 @@ def test_fixed_text_never_rounds() -> None:
     for bad in ("", ".", "1e3", "0.1234567", "+1", "١"):
         with pytest.raises(ValueError, match="decimal"):
             micro(bad)
+
+
+@pytest.mark.parametrize(("depth", "least"), [(999, 990), (9_999, 9_900)])
+def test_deep_books(depth: int, least: int) -> None:
+    """Books of 999 and 9,999 levels can be asked for; they live on a grid that has room for them."""
+    made = MarketModel(build_world(), seed=1, start_us=START, depth=depth)
+    for market in made.markets:
+        assert least <= len(market.book.bids.prices) + len(market.book.asks.prices) <= depth
+    assert sum(1 for _ in made.advance(START + MICRO)) > 200

@@ -96,7 +96,9 @@ class LocalBus:
         subscription = await self.subscribe(inbox, collect)
         try:
             self.publish(subject, payload, reply=inbox)
-            await asyncio.wait_for(done.wait(), timeout)
+            # Not wait_for: before Python 3.12 it can swallow a cancellation.
+            async with asyncio.timeout(timeout):
+                await done.wait()
         except TimeoutError:
             raise BusError(f"no complete answer on {subject} within {timeout} s") from None
         finally:

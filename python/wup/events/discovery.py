@@ -183,6 +183,12 @@ class Discovery:
             self.breaker.failed(error.retry_after)
             self._note(slug, "failed", str(error), before)
             raise
+        except Exception as error:
+            # A fault of ours over some answer of the venue: this event fails, the others go on.
+            self.breaker.failed(None)
+            self._note(slug, "failed", repr(error), before)
+            logs.log("events").exception("catalogue fault", platform=self.platform, slug=logs.clean(slug))
+            raise CatalogueError(f"{self.platform}: {slug!r}: {error!r}") from error
         self.breaker.succeeded()
         self._note(slug, "ok", "", before)
         return event

@@ -64,6 +64,7 @@ class Publisher:
         self._gone_events: set[EventKey] = set()
         self._tracking: dict[EventKey, bool] = {}
         self._audit_from = 0
+        self._stopping = False
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
 
@@ -109,10 +110,18 @@ class Publisher:
         self._settled.clear()
         self._wake.set()
 
+    def stop(self) -> None:
+        """Make `run` end soon; cancel it as well.
+
+        redis-py awaits by wait_for, which before Python 3.12 swallows a cancel that comes with the answer.
+        """
+        self._stopping = True
+        self._wake.set()
+
     async def run(self) -> None:
-        """Write changes as they come, and watch over what is there, for ever."""
+        """Write changes as they come, and watch over what is there, until `stop`."""
         failures = 0
-        while True:
+        while not self._stopping:
             try:
                 await self._round()
                 if not self.reachable:
@@ -120,9 +129,14 @@ class Publisher:
                 self.reachable = True
                 failures = 0
                 pause = _GUARD_S
-            except REDIS_ERRORS as error:
+            except Exception as error:
+                # Also a fault of our own: what cannot be written now is tried again, and said.
                 if self.reachable or failures == 0:
-                    logs.log("events").warning("redis unreachable, changes wait", error=repr(error))
+                    logs.log("events").warning(
+                        "redis not written, changes wait",
+                        error=repr(error),
+                        exc_info=not isinstance(error, REDIS_ERRORS),
+                    )
                 self.reachable = False
                 # Whether the last transaction went through is not known.
                 self._stored = None
@@ -132,7 +146,8 @@ class Publisher:
                 continue
             try:
                 async with asyncio.timeout(pause):
-                    await self._wake.wait()
+                    while not (self._wake.is_set() or self._stopping):
+                        await self._wake.wait()
                 # Events of one round come close together: one version for them, not one each.
                 await asyncio.sleep(_DEBOUNCE_S)
             except TimeoutError:

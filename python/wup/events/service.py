@@ -117,6 +117,7 @@ class EventService:
     async def stop(self) -> None:
         """Stop serving and discovering; the catalogues are closed too."""
         await self._http.stop()
+        self._publisher.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -31,6 +31,7 @@ _SILENT_S = 3.0
 _CLOSED_S = 60.0
 _FORGET_S = 90.0
 _UNANSWERED = 6
+_INSISTS = 5
 _ANSWERS_PER_TURN = 50
 
 _CHANGES = subjects.changes("")
@@ -157,9 +158,14 @@ class Mirrors:
         if verdict == "exact":
             if kind == "delta" or (kind != "other" and self._learn(book, payload)):
                 self._listener.changed(book, payload, kind)
-        elif verdict != "ignored":
+        elif verdict == "gap":
             MIRROR_BROKEN.labels(verdict).inc()
             self._lost(book, "gap", payload)
+        elif verdict == "broken":
+            MIRROR_BROKEN.labels(verdict).inc()
+            # What it claims is not believed: neither its seq nor, later, its levels.
+            body = orjson.loads(payload)
+            self._lost(book, "gap", None, (body["epoch"], body.get("prev", 0)))
 
     def _hold(self, book: MirroredBook, payload: bytes) -> None:
         """A change of a book that waits for its snapshot."""
@@ -190,9 +196,14 @@ class Mirrors:
             book.mirror = MirrorBook()
             return False
         if (book.mirror.epoch, book.mirror.seq) < book.high:
-            # An answer from before what was already shown: the next one will be newer.
+            # An answer from before what was already shown: the next one will be newer. A producer that
+            # insists is believed, since what made `high` may have been wrong.
             book.mirror.doubt()
+            book.behind += 1
+            if book.behind >= _INSISTS:
+                book.high = (0, 0)
             return False
+        book.behind = 0
         return self._learn(book, payload)
 
     def _learn(self, book: MirroredBook, payload: bytes) -> bool:
@@ -218,9 +229,16 @@ class Mirrors:
 
     # --- holes ------------------------------------------------------------------------------------
 
-    def _lost(self, book: MirroredBook, why: str, payload: bytes | None) -> None:
+    def _lost(
+        self,
+        book: MirroredBook,
+        why: str,
+        payload: bytes | None,
+        known: tuple[int, int] | None = None,
+    ) -> None:
+        """Take a book out of service; `known` is the last position that was verified."""
         if book.serving:
-            book.high = max(book.high, (book.mirror.epoch, book.mirror.seq))
+            book.high = max(book.high, known or (book.mirror.epoch, book.mirror.seq))
             book.serving = False
             book.buffer.clear()
             self._listener.lost(book, why)
@@ -263,8 +281,7 @@ class Mirrors:
                 return
             if verdict in ("gap", "broken"):
                 MIRROR_BROKEN.labels(verdict).inc()
-                book.high = max(book.high, (book.mirror.epoch, book.mirror.seq))
-                book.buffer = held[index:]
+                book.buffer = held[index + (verdict == "broken") :]
                 book.mirror.doubt()
                 return
             if verdict == "exact" and kind_of(change) == "status" and not self._learn(book, change):

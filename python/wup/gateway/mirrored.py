@@ -38,6 +38,7 @@ class MirroredBook:
 
     __slots__ = (
         "assets",
+        "behind",
         "book",
         "buffer",
         "closed_at",
@@ -70,6 +71,7 @@ class MirroredBook:
         self.marked_at = now
         self.closed_at: float | None = None
         self.unanswered = 0
+        self.behind = 0
 
     def state(self) -> str:
         """The book's state as a reader may be told it."""

@@ -53,6 +53,7 @@ class MappingSource:
         self._task: asyncio.Task[None] | None = None
         self._subscription: Subscription | None = None
         self._reachable = False
+        self._stopping = False
         self._rejected: dict[str, str] = {}
         self.table: MappingTable = EMPTY
 
@@ -92,6 +93,10 @@ class MappingSource:
         """No callback after this returns."""
         if self._subscription is not None:
             await self._subscription.stop()
+        # redis-py awaits by wait_for, which before Python 3.12 swallows a cancel that comes with the answer:
+        # the loop is told in a second way.
+        self._stopping = True
+        self._wake.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -112,22 +117,26 @@ class MappingSource:
 
     async def _follow(self) -> None:
         failures = 0
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 await self._refresh()
                 failures = 0
                 pause = self._poll_s
-            except (*REDIS_ERRORS, MappingMoves) as error:
+            except Exception as error:
+                # Also a fault of our own: a stage whose mapping stands still must say so and go on.
+                expected = isinstance(error, (*REDIS_ERRORS, MappingMoves))
                 if self._reachable or failures == 0:
-                    logs.log("mapping").warning("mapping not readable, the last one stays", error=repr(error))
+                    logs.log("mapping").warning(
+                        "mapping not readable, the last one stays", error=repr(error), exc_info=not expected
+                    )
                 self._reachable = False
                 pause = min(self._poll_s, 0.05 + backoff.full_jitter(failures, random.uniform))
                 failures += 1
             try:
-                # Not wait_for: before Python 3.12 it swallows a cancel that comes with the wake-up.
                 async with asyncio.timeout(pause):
-                    await self._wake.wait()
+                    while not (self._wake.is_set() or self._stopping):
+                        await self._wake.wait()
             except TimeoutError:
                 continue
 

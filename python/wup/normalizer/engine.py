@@ -390,7 +390,8 @@ class Engine:
     def _state(self, asset: Asset, state: LegState, why: str, result: str | None, now_us: int) -> None:
         if asset.state == "closed" and (state != "closed" or result is None or result == asset.result):
             return
-        if (asset.state, asset.why, asset.result) == (state, why, result):
+        # A loss may be found twice, by us and by the venue's sequence: the first word stands.
+        if asset.state == state and (state == "resync" or (asset.why, asset.result) == (why, result)):
             return
         if state == "resync" and asset.state == "live":
             RESYNCS.labels("venue", asset.instrument.platform, why).inc()

@@ -99,7 +99,13 @@ class OrderbookService:
         mine = self._of_this_shard(table)
         now_us = self._clock.now_us()
         was_suspended = self._suspended
-        changes = self.store.set_mapping(mine.version, mine.rows(), now_us)
+        changes: list[Change] = []
+        for info in mine.books.values():
+            if info.result is not None:
+                # Before the new rows: a resolved book has no leg any more, and its last word is the result.
+                with contextlib.suppress(UnknownBook):
+                    changes += self.store.resolve(info.book, info.result, now_us)
+        changes += self.store.set_mapping(mine.version, mine.rows(), now_us)
         self._suspended = {(leg.platform, leg.asset_id) for leg in mine.legs if leg.suspended is not None}
         for info in mine.books.values():
             self._describe(info.book, info.title, info.label)
@@ -111,15 +117,13 @@ class OrderbookService:
             self._known[subjects.normalized(leg.platform, leg.market_id, leg.asset_id)] = key
             self.store.set_facts(leg.platform, leg.asset_id, leg.tick, leg.min_size)
             if leg.suspended is not None:
-                changes += self.store.set_leg_state(*key, "halted", "suspended", now_us)
+                why = "halted" if leg.suspended == "halted" else "suspended"
+                changes += self.store.set_leg_state(*key, "halted", why, now_us)
             elif key in was_suspended:
                 wanted.append(key)
         self.table = mine
         self._asked = {key: asked for key, asked in self._asked.items() if key in self._known.values()}
         self._send(changes)
-        for info in mine.books.values():
-            if info.result is not None:
-                self._send(self.store.resolve(info.book, info.result, now_us))
         # The store names every leg that has no book yet.
         wanted += [(platform, asset) for platform, asset, _ in self.store.take_resyncs()]
         self._ask([key for key in wanted if key not in self._suspended], "join")

@@ -159,6 +159,8 @@ class Exchange(ABC):
     ping_payload: str | None = None
     """What the venue puts into its protocol pings; None when it sends none."""
     ping_every_s = 10.0
+    close_without_pong = False
+    """Close a client that left a ping unanswered until the next one."""
 
     def __init__(self, model: MarketModel, *, seed: int) -> None:
         self.model = model

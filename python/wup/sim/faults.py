@@ -38,6 +38,7 @@ KalshiFault = Literal[
     "command_limit",  # error 27 for commands
     "ignore_yes_price",  # `use_yes_price` is not honoured
     "default_yes_price",  # the announced new default
+    "cached_rest",  # REST books up to 15 s old, as unsigned calls get them
 ]
 PolymarketFault = Literal[
     "no_pong",  # PING is not answered
@@ -84,6 +85,7 @@ _TIMED = frozenset(
         "command_limit",
         "ignore_yes_price",
         "default_yes_price",
+        "cached_rest",
         "no_pong",
         "no_event_type",
         "strings_for_arrays",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wup.sim.engine import Change, EngineEvent, Fill, Market
 from wup.sim.fixed import CENT, MICRO
-from wup.sim.world import MILLE_GRID, POLYMARKET
+from wup.sim.world import FINEST_GRID, MILLE_GRID, POLYMARKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +37,20 @@ class MarketModel:
     """All markets of a world, and the events that happen to them."""
 
     def __init__(
-        self, world: World, *, seed: int, start_us: int, rate: float = 300.0, history: int = _HISTORY_TOTAL
+        self,
+        world: World,
+        *,
+        seed: int,
+        start_us: int,
+        rate: float = 300.0,
+        depth: int = 0,
+        history: int = _HISTORY_TOTAL,
     ) -> None:
-        """`rate` transactions a second; of all markets together about `history` are remembered."""
+        """`rate` transactions a second; of all markets together about `history` are remembered.
+
+        `depth` > 0 asks for books of about so many levels, both sides together, on as fine a grid as that
+        takes (up to 9,999).
+        """
         self.world = world
         self.rng = random.Random(seed)
         self.markets = [Market(item, depth=self.rng.randint(14, 38)) for item in world.listings]
@@ -61,6 +72,10 @@ class MarketModel:
         self._seed = seed
         limit = max(256, history // len(self.markets))
         for market in self.markets:
+            if depth:
+                market.depth = depth
+                if depth > 99:
+                    market.grid = MILLE_GRID if depth <= 999 else FINEST_GRID
             self._fill(market)
             market.begin(start_us, limit)
         self._weigh()
@@ -312,7 +327,9 @@ class MarketModel:
                 if not 0 < price < MICRO:
                     break
                 ladder.put(price, self._size(market))
-                away = (1 if rng.random() < 0.7 else rng.randint(2, 4)) * market.step_at(price)
+                # Deep books have no holes: every valid price is taken.
+                apart = 1 if market.depth > 99 or rng.random() < 0.7 else rng.randint(2, 4)
+                away = apart * market.step_at(price)
                 price = market.floor(price - away) if side == "bid" else market.ceil(price + away)
             ladder.put(edge, rng.randint(500_000, 2_500_000) * MICRO + rng.randint(0, 99) * CENT)
         best = book.best_bid()

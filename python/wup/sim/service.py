@@ -49,6 +49,8 @@ class SimSettings(EnvSettings):
     """Engine transactions per second, all markets together."""
     sim_extra_events: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Generated events beside the two named ones; four outcomes each, listed on both venues."""
+    sim_depth: Annotated[int, Field(ge=0, le=9_999)] = 0
+    """Levels of each book, both sides together, on as fine a grid as that takes; 0 = usual books."""
     sim_venues: Annotated[tuple[str, ...], NoDecode] = _VENUES
     sim_kalshi_ws_port: Port = 0
     sim_kalshi_http_port: Port = 0
@@ -58,6 +60,8 @@ class SimSettings(EnvSettings):
     """Where the client's private key is written (mode 0600); an existing file is read, never replaced."""
     sim_polymarket_idle_s: Annotated[float, Field(ge=0)] = 60.0
     """A client that sends nothing for so long is closed; 0 = never."""
+    sim_close_without_pong: bool = False
+    """Does Kalshi close a client that does not answer its pings?"""
     bind_host: str = "127.0.0.1"
 
     @field_validator("sim_venues", mode="before")
@@ -91,11 +95,17 @@ class Simulators:
         chosen = self.settings
         self.world = build_world(chosen.sim_extra_events)
         self.model = MarketModel(
-            self.world, seed=chosen.sim_seed, start_us=clock.now_us(), rate=chosen.sim_rate
+            self.world,
+            seed=chosen.sim_seed,
+            start_us=clock.now_us(),
+            rate=chosen.sim_rate,
+            depth=chosen.sim_depth,
         )
         self.exchanges: dict[str, Exchange] = {}
         if KALSHI in chosen.sim_venues:
-            self.exchanges[KALSHI] = KalshiExchange(self.model, seed=chosen.sim_seed)
+            kalshi = KalshiExchange(self.model, seed=chosen.sim_seed)
+            kalshi.close_without_pong = chosen.sim_close_without_pong
+            self.exchanges[KALSHI] = kalshi
         if POLYMARKET in chosen.sim_venues:
             self.exchanges[POLYMARKET] = PolymarketExchange(
                 self.model, seed=chosen.sim_seed, idle_us=round(chosen.sim_polymarket_idle_s * 1_000_000)

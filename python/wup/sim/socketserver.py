@@ -134,10 +134,15 @@ class VenueSocketServer:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 await asyncio.sleep(self.exchange.ping_every_s)
-                # The library keeps one waiter per payload; a client that does not answer gets no second one.
-                if self.exchange.pings(self._clock.now_us()):
-                    with contextlib.suppress(ConcurrencyError):
-                        await socket.ping(payload)
+                if not self.exchange.pings(self._clock.now_us()):
+                    continue
+                try:
+                    await socket.ping(payload)
+                except ConcurrencyError:
+                    # The last ping with this payload was not answered.
+                    if self.exchange.close_without_pong:
+                        await socket.close(1002, "no pong")
+                        return
 
     def _deliver(self, connection: Connection, outputs: list[Output]) -> None:
         socket = self._sockets.get(connection.name)

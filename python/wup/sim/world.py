@@ -25,6 +25,7 @@ Band = tuple[int, int, int]
 CENT_GRID: tuple[Band, ...] = ((0, MICRO, 10_000),)
 TAPERED_GRID: tuple[Band, ...] = ((0, 100_000, 1_000), (100_000, 900_000, 10_000), (900_000, MICRO, 1_000))
 MILLE_GRID: tuple[Band, ...] = ((0, MICRO, 1_000),)
+FINEST_GRID: tuple[Band, ...] = ((0, MICRO, 100),)
 
 
 @dataclass(frozen=True, slots=True)

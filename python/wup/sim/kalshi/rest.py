@@ -27,6 +27,7 @@ _FILTERS = {
     "closed": {"closed", "determined"},
     "settled": {"finalized"},
 }
+_CACHE_US = 15 * MICRO
 _STATUS = {"open": "active", "halted": "inactive", "closed": "closed", "resolved": "finalized"}
 
 
@@ -156,6 +157,7 @@ class KalshiRest:
     def __init__(self, exchange: KalshiExchange, now_us: Callable[[], int]) -> None:
         self._exchange = exchange
         self._now_us = now_us
+        self._cache: dict[str, tuple[int, dict[str, list[list[str]]]]] = {}
         self._events = {event.slug: event for event in exchange.model.world.events(exchange.platform)}
 
     def router(self) -> APIRouter:
@@ -252,7 +254,7 @@ class KalshiRest:
         market = self._exchange.markets.get(ticker)
         if market is None:
             return _problem(404, "not_found", "not found")
-        return _json({"orderbook_fp": book_body(market, depth)})
+        return _json({"orderbook_fp": self._book(market, depth)})
 
     async def books(self, request: Request) -> Response:
         """`GET /markets/orderbooks`, 1 to 100 tickers."""
@@ -263,7 +265,7 @@ class KalshiRest:
         return _json(
             {
                 "orderbooks": [
-                    {"ticker": item.listing.market_id, "orderbook_fp": book_body(item)} for item in found
+                    {"ticker": item.listing.market_id, "orderbook_fp": self._book(item)} for item in found
                 ]
             }
         )
@@ -338,6 +340,17 @@ class KalshiRest:
                 }
             }
         )
+
+    def _book(self, market: Market, depth: int = 0) -> dict[str, list[list[str]]]:
+        name, now_us = market.listing.market_id, self._now_us()
+        menu = self._exchange.menu
+        if not (menu and menu.hit("cached_rest", now_us, (name,), frame="rest")):
+            return book_body(market, depth)
+        made_us, body = self._cache.get(name, (0, {}))
+        if now_us - made_us > _CACHE_US:
+            body = book_body(market)
+            self._cache[name] = (now_us, body)
+        return {side: levels[-depth:] if depth else levels for side, levels in body.items()}
 
     def _of(self, event: Event) -> list[Market]:
         return [self._exchange.markets[item.market_id] for item in event.listings]

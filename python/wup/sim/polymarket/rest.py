@@ -164,6 +164,7 @@ class PolymarketRest:
             ("GET", "/events/{number}", self.event_by_number),
             ("GET", "/markets/keyset", self.markets_keyset),
             ("GET", "/markets", self.markets),
+            ("GET", "/markets/{number}", self.market_by_number),
             ("GET", "/book", self.book),
             ("POST", "/books", self.books),
             ("GET", "/midpoint", self.midpoint),
@@ -219,6 +220,14 @@ class PolymarketRest:
     async def markets(self, request: Request) -> Response:
         """`GET /markets` with filters: an array."""
         return _json(self._filtered(request)[:100])
+
+    async def market_by_number(self, number: str) -> Response:
+        """`GET /markets/{id}`: one object."""
+        for event in self._events.values():
+            for market in self._of(event):
+                if str(market.listing.number) == number:
+                    return _json(market_body(market, event))
+        return _error(404, "not found")
 
     def _filtered(self, request: Request) -> list[dict[str, object]]:
         query = request.query_params

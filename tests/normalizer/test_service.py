@@ -1,0 +1,218 @@
+"""The service: the engine over a bus, in process and over NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from normalizer.feed import Reader, table
+from venues.kal import A, delta, snapshot
+from venues.poly import MARKET, YES, Book
+from venues.poly import raw as poly_raw
+from wup import servers, subjects
+from wup.bus import Bus, LocalBus, Message, NatsBus
+from wup.clock import ManualClock
+from wup.metrics import BAD_INPUT, HASH_CHECKS
+from wup.normalizer.service import NormalizerService
+from wup.raw import Kind, Meta
+
+LEVELS = [["0.0100", "33338.00"], ["0.4000", "5.00"]]
+
+
+class Publisher:
+    """Publishes records as the aggregator does."""
+
+    def __init__(self, bus: Bus, clock: ManualClock, platform: str = "kalshi") -> None:
+        self._bus, self._clock, self._platform = bus, clock, platform
+        self.n = 0
+
+    def say(self, kind: Kind, payload: bytes, subject: str | None = None) -> None:
+        self.n += kind == "frame"
+        meta = Meta(kind, self._platform, "c1", self._clock.now_us(), self.n)
+        where = subject or subjects.raw_connection(self._platform, "c1")
+        self._bus.publish(where, payload, meta.headers())
+
+
+class Inbox:
+    """Collects messages; `until` waits for a condition."""
+
+    def __init__(self) -> None:
+        self.reader = Reader()
+        self.requests: list[dict[str, object]] = []
+        self.news = asyncio.Event()
+
+    def normalised(self, message: Message) -> None:
+        self.reader.take(message.subject, message.payload)
+        self.news.set()
+
+    def request(self, message: Message) -> None:
+        self.requests.append(orjson.loads(message.payload))
+        self.news.set()
+
+    async def until(self, condition: object) -> None:
+        assert callable(condition)
+        async with asyncio.timeout(10):
+            while not condition():
+                self.news.clear()
+                await self.news.wait()
+
+
+@pytest_asyncio.fixture(params=["local", "nats"])
+async def buses(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Bus, Bus]]:
+    """(the service's bus, everybody else's bus)."""
+    if request.param == "local":
+        bus = LocalBus()
+        yield bus, bus
+        await bus.close()
+        return
+    async with servers.embedded_nats() as url:
+        first, second = await NatsBus.connect(url, name="service"), await NatsBus.connect(url, name="others")
+        yield first, second
+        await first.close()
+        await second.close()
+
+
+@asynccontextmanager
+async def running(
+    buses: tuple[Bus, Bus], *legs: tuple[str, str, str]
+) -> AsyncIterator[tuple[Inbox, Bus, ManualClock]]:
+    clock = ManualClock()
+    service = NormalizerService(buses[0], clock, "n1", table=table(*legs))
+    inbox = Inbox()
+    await service.start()
+    await buses[1].subscribe(subjects.NORMALIZED_ALL, inbox.normalised)
+    await buses[1].subscribe(subjects.resync("kalshi"), inbox.request)
+    try:
+        yield inbox, buses[1], clock
+    finally:
+        await service.stop()
+
+
+async def test_records_in_messages_out_on_either_bus(buses: tuple[Bus, Bus]) -> None:
+    """Frames published on `market.>` come out normalised, with our own stamps, whatever the bus."""
+    async with running(buses, ("kalshi", A, A)) as (inbox, bus, clock):
+        aggregator = Publisher(bus, clock)
+        aggregator.say("open", b"{}")
+        aggregator.say("frame", snapshot(A, 1, LEVELS), subjects.raw("kalshi", A))
+        aggregator.say("frame", delta(A, 2, "yes", "0.4000", "1.00"), subjects.raw("kalshi", A))
+        await inbox.until(lambda: inbox.reader.types(A) == ["snapshot", "update"])
+        assert inbox.reader.books[A][0] == {"0.4": "6", "0.01": "33338"}
+        update = inbox.reader.messages[-1][1]
+        assert update["epoch"] == clock.us // 1000
+        assert update["ts"]["norm"] == clock.us
+
+
+async def test_requests_are_answered_and_our_own_wishes_are_not(buses: tuple[Bus, Bus]) -> None:
+    """`control.resync.{platform}` gets snapshots from memory and an end; a gap asks the venue by the same
+    subject, marked with its source, which nobody answers from memory."""
+    async with running(buses, ("kalshi", A, A)) as (inbox, bus, clock):
+        aggregator = Publisher(bus, clock)
+        aggregator.say("open", b"{}")
+        aggregator.say("frame", snapshot(A, 1, LEVELS))
+        await inbox.until(lambda: inbox.reader.types(A) == ["snapshot"])
+        request = orjson.dumps({"assets": "all", "why": "gap"})
+        assert await bus.request_many(subjects.resync("kalshi"), request) == []
+        await inbox.until(lambda: inbox.reader.types(A) == ["snapshot", "snapshot"])
+        aggregator.say("frame", delta(A, 5, "yes", "0.4000", "1.00"))
+        await inbox.until(lambda: inbox.reader.state[A] == "resync" and len(inbox.requests) == 2)
+        assert inbox.requests[1] == {
+            "assets": [A],
+            "why": "seq_gap",
+            "source": "venue",
+            "connection": "c1",
+        }
+        assert inbox.reader.types(A) == ["snapshot", "snapshot", "state"]
+
+
+async def test_marks_come_from_the_start() -> None:
+    """Each second marks are published, also when there is nothing to mark."""
+    bus = LocalBus()
+    inbox = Inbox()
+    await bus.subscribe(subjects.NORMALIZED_ALL, inbox.normalised)
+    service = NormalizerService(bus, ManualClock(), "n1")
+    await service.start()
+    await inbox.until(lambda: len(inbox.reader.messages) >= 2)
+    await service.stop()
+    assert {subject for subject, _ in inbox.reader.messages} == {
+        "normalized.kalshi._marks.n1",
+        "normalized.polymarket._marks.n1",
+    }
+    assert all(message["assets"] == {} for _, message in inbox.reader.messages)
+    seen = len(inbox.reader.messages)
+    service.engine.timer(0)
+    assert len(inbox.reader.messages) == seen
+
+
+async def test_a_clocks_decision_goes_to_the_recorder() -> None:
+    """A verdict of our own timer is published beside the frames, and is not judged a second time."""
+    bus, clock = LocalBus(), ManualClock()
+    verdicts: list[tuple[dict[str, object], str]] = []
+
+    def record(message: Message) -> None:
+        assert message.headers is not None
+        if message.headers["Wup-Kind"] == "verdict":
+            verdicts.append((orjson.loads(message.payload), message.subject))
+
+    inbox = Inbox()
+    await bus.subscribe(subjects.RAW_ALL, record)
+    await bus.subscribe(subjects.NORMALIZED_ALL, inbox.normalised)
+    service = NormalizerService(bus, clock, "n1", table=table(("kalshi", A, A)))
+    await service.start()
+    aggregator = Publisher(bus, clock)
+    aggregator.say("open", b"{}")
+    aggregator.say("frame", snapshot(A, 1, LEVELS, [["0.5500", "1.00"]]))
+    aggregator.say("frame", delta(A, 2, "yes", "0.6000", "1.00"))
+    clock.advance(0.3)
+    await inbox.until(lambda: inbox.reader.state.get(A) == "resync")
+    await service.stop()
+    assert verdicts == [({"asset": A, "state": "resync", "why": "gap", "by": "n1"}, "market.kalshi._conn.c1")]
+    assert inbox.reader.types(A) == ["snapshot", "state"]
+
+
+async def test_bad_messages_are_counted_by_kind() -> None:
+    """A message without our headers and a request that cannot be read are counted, and nothing stops."""
+    bus, clock = LocalBus(), ManualClock()
+    service = NormalizerService(bus, clock, "n1", table=table(("kalshi", A, A)))
+    await service.start()
+
+    def counted(kind: str) -> float:
+        return BAD_INPUT.labels("normalizer", "kalshi", kind)._value.get()
+
+    before = counted("no_meta"), counted("bad_request"), counted("bad_json")
+    bus.publish("market.kalshi.X", b"{}")
+    bus.publish(subjects.resync("kalshi"), b"no json")
+    bus.publish(subjects.resync("kalshi"), b'{"assets":[1]}')
+    aggregator = Publisher(bus, clock)
+    aggregator.say("open", b"{}")
+    aggregator.say("frame", b'{"type":')
+    inbox = Inbox()
+    await bus.subscribe(subjects.NORMALIZED_ALL, inbox.normalised)
+    aggregator.say("frame", snapshot(A, 1, LEVELS))
+    await service.stop()
+    assert (counted("no_meta"), counted("bad_request"), counted("bad_json")) == (
+        before[0] + 1,
+        before[1] + 2,
+        before[2] + 1,
+    )
+    assert inbox.reader.state == {A: "live"}
+
+
+async def test_verifications_reach_the_metrics() -> None:
+    """Matches of the venue's hash are counted in the metric once each."""
+    bus, clock = LocalBus(), ManualClock()
+    service = NormalizerService(bus, clock, "n1", table=table(("polymarket", YES, MARKET)))
+    await service.start()
+    metric = HASH_CHECKS.labels("polymarket", "match")
+    before = metric._value.get()
+    aggregator = Publisher(bus, clock, "polymarket")
+    aggregator.say("open", b"{}")
+    aggregator.say("frame", poly_raw(Book({"0.3": "1"}, {"0.6": "2"}).book()))
+    service.mark()
+    service.mark()
+    await service.stop()
+    assert metric._value.get() == before + 1
