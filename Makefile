@@ -8,7 +8,10 @@ UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-config
 ARGS   ?=
 RUST_SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-export WUP_STARTED ?= $(shell date +%s.%N)
+ifndef WUP_STARTED
+WUP_STARTED := $(shell date +%s.%N)
+endif
+export WUP_STARTED
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 

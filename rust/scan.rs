@@ -153,12 +153,13 @@ impl<'a> Scanner<'a> {
         &self.text[start..self.at]
     }
 
+    #[cold]
     fn fail<T>(&self, what: &'static str) -> Scan<T> {
         Err(Malformed { what, at: self.at })
     }
 
     /// Next byte that is not white space, not consumed.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.text.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -170,7 +171,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Consumes a given byte if it is next.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, wanted: u8) -> bool {
         let found = self.peek() == Some(wanted);
         self.at += usize::from(found);
@@ -181,7 +182,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when it is not.
-    #[inline]
+    #[inline(always)]
     pub fn expect(&mut self, wanted: u8, what: &'static str) -> Scan<()> {
         if self.take(wanted) { Ok(()) } else { self.fail(what) }
     }
@@ -190,7 +191,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when neither is there.
-    #[inline]
+    #[inline(always)]
     pub fn key(&mut self, first: &mut bool) -> Scan<Option<RawText<'a>>> {
         if self.take(b'}') {
             // A comma before the brace was refused by the key that had to follow it.
@@ -208,7 +209,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when neither an item nor the end is there.
-    #[inline]
+    #[inline(always)]
     pub fn item(&mut self, first: &mut bool) -> Scan<bool> {
         if self.take(b']') {
             return Ok(false);
@@ -226,7 +227,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when none is there or it does not end.
-    #[inline]
+    #[inline(always)]
     pub fn text(&mut self) -> Scan<RawText<'a>> {
         self.expect(b'"', "string expected")?;
         let start = self.at;

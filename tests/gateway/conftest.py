@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110
 """A gateway on a free port, a bus, and a real store behind it."""
 
 from __future__ import annotations

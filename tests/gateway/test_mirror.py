@@ -73,9 +73,11 @@ class Bench:
         self.ear.heard.clear()
 
     async def settle(self) -> None:
-        """Until every book is served."""
+        """Until every book is served and nothing is being fetched."""
         async with asyncio.timeout(5):
-            while not all(book.serving for book in self.mirrors.books.values()):
+            while "loading" in self.mirrors.problems() or not all(
+                book.serving for book in self.mirrors.books.values()
+            ):
                 await asyncio.sleep(0.001)
 
     def agrees(self) -> bool:
@@ -277,7 +279,7 @@ async def test_source_fails_then_recovers(bench: Bench) -> None:
 
 
 async def test_silent_marks_take_books_out(bench: Bench) -> None:
-    """No marks for over 3 s: no book is served (`upstream_silent`), whatever a snapshot says; marks bring them back."""
+    """No marks for over 3 s: no book is served, whatever a snapshot says; marks bring them back."""
     bench.clock.advance(2.9)
     bench.mirrors.check()
     assert bench.ear.heard == []
@@ -295,10 +297,11 @@ async def test_silent_marks_take_books_out(bench: Bench) -> None:
 
 
 async def test_never_any_marks(capsys: pytest.CaptureFixture[str]) -> None:
-    """A gateway that never sees marks serves nothing after 3 s, and its log names PUBLISH_CHANGES after 5 s."""
+    """Without any marks nothing is served after 3 s, and after 5 s the log names PUBLISH_CHANGES."""
     bench = Bench()
     bench.engine.muted = True
     await bench.begin()
+    await bench.mirrors.stop()
     assert bench.mirrors.problems() == ["no_marks"]
     bench.clock.advance(3.1)
     bench.mirrors.check()
@@ -308,7 +311,6 @@ async def test_never_any_marks(capsys: pytest.CaptureFixture[str]) -> None:
     bench.mirrors.check()
     captured = capsys.readouterr()
     assert "PUBLISH_CHANGES" in captured.out + captured.err
-    await bench.mirrors.stop()
 
 
 async def test_resolved_book_is_dropped(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from sim.naive import KalshiReader, kalshi_headers
+from wup.sim.fixed import short
 from wup.sim.kalshi.protocol import KalshiExchange
 from wup.sim.listed import build_world
 from wup.sim.market import MarketModel
@@ -122,6 +123,33 @@ async def test_books_equal_the_truth(simulators: Simulators) -> None:
         kinds = {frame["type"] for frame in reader.frames}
         assert {"subscribed", "ok", "orderbook_snapshot", "orderbook_delta", "trade", "ticker"} <= kinds
         assert all("seq" not in frame for frame in reader.frames if frame["type"] in ("ticker", "subscribed"))
+
+
+def test_a_first_book_never_holds_what_is_told_after_it() -> None:
+    """However books and changes interleave, reading them in order gives the true book at every stamp."""
+    for seed in range(8):
+        model = MarketModel(build_world(), seed=seed, start_us=START, rate=5_000)
+        exchange = KalshiExchange(model, seed=seed)
+        out: list[str] = []
+        exchange.attach(lambda _, items, out=out: out.extend(items))
+        connection = exchange.connect(START)
+        for number, ticker in enumerate(exchange.markets, 1):
+            params = {"channels": ["orderbook_delta"], "market_ticker": ticker}
+            connection.client_frame(json.dumps({"id": number, "cmd": "subscribe", "params": params}), START)
+        advance(model, {"kalshi": exchange}, START + 15_000)
+        asked = {"sid": 1, "action": "get_snapshot", "market_tickers": list(exchange.markets)}
+        connection.client_frame(
+            json.dumps({"id": 99, "cmd": "update_subscription", "params": asked}), START + 15_000
+        )
+        advance(model, {"kalshi": exchange}, START + 60_000)
+        reader = KalshiReader(yes_price=False)
+        for text in out:
+            reader.frame(text)
+        assert len(reader.history) > 50
+        for (ticker, ms), book in reader.history.items():
+            bids, asks = exchange.markets[ticker].truth(ticker, ms * 1_000) or ([], [])
+            assert book["bids"] == [[short(price), short(size)] for price, size in bids]
+            assert book["asks"] == [[short(price), short(size)] for price, size in asks]
 
 
 async def test_repeated_subscribe_merges(simulators: Simulators) -> None:

@@ -48,7 +48,7 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
 
 
 async def test_speed() -> None:
-    """A tape of 0.4 s takes at least 0.1 s at four times the speed; one of a day is over at once at speed 0."""
+    """0.4 s of tape take at least 0.1 s at four times the speed; a day is over at once at speed 0."""
     for speed, apart_us, least in ((4.0, 100_000, 0.09), (0.0, 21_600_000_000, 0.0)):
         frames = [TapeFrame(index * apart_us, str(index)) for index in range(5)]
         server = TapeServer(frames, speed=speed)

@@ -168,7 +168,10 @@ class EventService:
         """A followed event in full, as stored; None when Redis has none or is away."""
         try:
             found = await MappingStore(self._redis).event(*key)
-        except (*REDIS_ERRORS, BadRecord):
+        except REDIS_ERRORS:
+            return None
+        except BadRecord as error:
+            logs.bad_input("events", key[0], "bad_record", f"event:{key[0]}:{key[1]}: {error}")
             return None
         return None if found is None else found[1]
 
@@ -246,6 +249,8 @@ class EventService:
             self.tracked.discard(key)
         self._follow()
         wanted = [*self._configured, *self._files.events(), *self.tracked]
+        for key in await store.event_keys() - set(wanted):
+            self._publisher.event_dropped(key)
         for key in dict.fromkeys(wanted):
             if key in self.events:
                 continue

@@ -67,6 +67,7 @@ class Mirrors:
         self._silent: set[str] = set()
         self._started = clock.monotonic()
         self._warned = False
+        self._stopping = False
         self._mute = False  # no shard is heard at all
         self._loaded = False
         self._wanted: dict[str, MirroredBook] = {}
@@ -87,6 +88,7 @@ class Mirrors:
 
     async def stop(self) -> None:
         """End both tasks."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -291,7 +293,8 @@ class Mirrors:
     async def _refill(self) -> None:
         """Ask for what is missing, until nothing is."""
         attempt = 0
-        while True:
+        # A source may swallow the cancellation (asyncio.wait_for did until Python 3.12), hence the flag.
+        while not self._stopping:
             await self._wake.wait()
             self._wake.clear()
             whole, self._wanted_all = self._wanted_all, False

@@ -255,10 +255,7 @@ _VENUE_MARKET = TypeAdapter(VenueMarket)
 
 
 def _read_venue_market(body: Mapping[str, Any]) -> VenueMarket:
-    fields = {name: value for name, value in body.items() if name != "rules_sha256"}
-    for name in ("assets", "outcomes"):
-        fields[name] = tuple(fields[name])
-    return _VENUE_MARKET.validate_python(fields, strict=True)
+    return _VENUE_MARKET.validate_python({k: v for k, v in body.items() if k != "rules_sha256"})
 
 
 def _object(raw: object, limit: int = _MAX_RECORD) -> dict[str, Any]:

@@ -141,6 +141,14 @@ class MappingStore:
             raise BadRecord(str(error)) from None
         return None if raw is None else records.read_event(raw)
 
+    async def event_keys(self) -> set[tuple[str, str]]:
+        """(platform, slug) of every stored venue event."""
+        found = set()
+        async for key in self._redis.scan_iter(match="event:*", count=_SCAN):
+            _, platform, slug = [*key.decode("utf-8", "surrogateescape").split(":", 2), "", ""][:3]
+            found.add((platform, slug))
+        return found
+
     async def tracked(self) -> set[tuple[str, str]]:
         """(platform, slug) of the events followed by request."""
         members = await self._set(records.TRACKED)

@@ -49,9 +49,10 @@ class Player:
         self._now_us = 0
         self._epoch = 0
         self._version = 0
-        self._mapped = False
+        # The log's mapping once it has one; until then the books of what was found.
+        self._table: MappingTable | None = None
         self._found: list[Instrument] = []
-        self._rows: list[tuple[str, str, str, bool]] = []
+        self._rows: dict[tuple[str, str], tuple[str, str, str, bool]] = {}
         # (platform, asset) -> (market id, event) as catalog records name them.
         self._catalogue: dict[tuple[str, str], tuple[str, str]] = {}
         self._checks: dict[tuple[str, str], int] = {}
@@ -119,6 +120,8 @@ class Player:
             bad=self._bad,
             discover=self._found.append,
         )
+        if self._table is not None:
+            self._engine.set_table(self._table)
 
     def _bad(self, platform: str, kind: str, detail: str) -> None:
         key = f"{platform}.{kind}"
@@ -150,19 +153,19 @@ class Player:
 
     def _map_found(self) -> None:
         """Books for assets that nothing maps (wire.md section 1)."""
-        new = [instrument for instrument in self._found if not self._mapped]
-        self._found.clear()
-        if not new:
-            return
-        for instrument in new:
+        known = len(self._rows)
+        for instrument in self._found:
             platform, asset = instrument.platform, instrument.asset_id
             market, event = self._catalogue.get((platform, asset), ("", instrument.market_id))
             # Without a catalogue it is not known which assets share a market: each is one of its own.
             key = f"wup1|{platform}|{market or asset}"
             book = f"{unmapped_aggregate(platform, event)}.{market_hash(key)}.yes"
-            self._rows.append((platform, asset, book, False))
+            self._rows[(platform, asset)] = (platform, asset, book, False)
+        self._found.clear()
+        if len(self._rows) == known:
+            return
         self._version += 1
-        self._out(self.store.set_mapping(self._version, self._rows, self._now_us))
+        self._out(self.store.set_mapping(self._version, list(self._rows.values()), self._now_us))
         # Their first snapshots are what made them known: nothing to ask for.
         self.store.take_resyncs()
 
@@ -189,14 +192,14 @@ class Player:
         except (TypeError, ValueError, CoreError) as error:
             self._bad("", "bad_record", f"mapping: {error}")
             return
-        self._mapped = True
         self._version = version
         self._out(changes)
         legs = [
             Leg(platform, asset, self._market_of(platform, asset), "", book, inverted)
             for platform, asset, book, inverted in rows
         ]
-        engine.set_table(MappingTable(version, tuple(legs)))
+        self._table = MappingTable(version, tuple(legs))
+        engine.set_table(self._table)
         self._ask(engine)
 
     def _market_of(self, platform: str, asset: str) -> str:

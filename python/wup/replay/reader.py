@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_BLOCK = 1 << 20
 _WITHOUT_CONNECTION = frozenset(("start", "catalog", "mapping"))
 
 
@@ -90,22 +90,39 @@ def _lines(path: str) -> Iterator[tuple[int, bytes, str | None]]:
     """(line number, line, error) of one file; an error ends the file."""
     number = 0
     with Path(path).open("rb") as file:
-        packed = file.read(4) == _ZSTD_MAGIC
+        packed = file.read(len(_ZSTD_MAGIC)) == _ZSTD_MAGIC
         file.seek(0)
-        stream: BinaryIO = file
-        if packed:
-            reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-            stream = cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", reader), 1 << 20))
-        while True:
-            number += 1
-            try:
-                line = stream.readline()
-            except (OSError, zstandard.ZstdError) as error:
-                yield number, b"", f"cannot be read further: {error}"
-                return
-            if not line:
-                return
-            yield number, line, None
+        rest = b""
+        try:
+            for block in _unpacked(file) if packed else iter(lambda: file.read(_BLOCK), b""):
+                lines = (rest + block).split(b"\n")
+                rest = lines.pop()
+                for line in lines:
+                    number += 1
+                    yield number, line, None
+        except (OSError, zstandard.ZstdError) as error:
+            yield number + 1, b"", f"cannot be read further: {error}"
+            return
+        if rest:
+            yield number + 1, rest, None
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """The text of one or more zstd frames.
+
+    Raises:
+        zstandard.ZstdError: not zstd, or the last frame has no end: whoever wrote it did not finish.
+    """
+    decompressor = zstandard.ZstdDecompressor()
+    frame = decompressor.decompressobj()
+    while block := file.read(_BLOCK):
+        while block:
+            if frame.eof:
+                frame = decompressor.decompressobj()
+            yield frame.decompress(block)
+            block = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise zstandard.ZstdError("the file is cut off")
 
 
 def _record(line: bytes, counters: dict[tuple[str, str], int]) -> tuple[Meta, bytes]:

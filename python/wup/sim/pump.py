@@ -10,26 +10,27 @@ if TYPE_CHECKING:
     from wup.sim.exchange import Exchange
     from wup.sim.market import MarketModel
 
-_EVENTS_PER_RUN = 2_000
+_SHARE_US = 50_000
 
 
-def advance(model: MarketModel, exchanges: dict[str, Exchange], now_us: int, limit: int | None = None) -> int:
-    """Carry the model to `now_us` (at most `limit` events) and let every exchange speak; events done.
+def advance(model: MarketModel, exchanges: dict[str, Exchange], now_us: int) -> int:
+    """Carry the model to `now_us` and let every exchange speak; the number of engine events.
 
     This is the whole engine: a test on a virtual clock calls it with its own times.
     """
-    done = 0
-    for event in model.advance(now_us):
-        exchange = exchanges.get(event.market.listing.venue)
-        if exchange is not None:
-            exchange.poll(event.at_us)
-            exchange.engine_event(event)
-        done += 1
-        if done == limit:
+    events, done = model.advance(now_us), 0
+    while True:
+        # What is due before the next event must be said before it happens: a first book that is sent
+        # afterwards would hold a change that is then told once more.
+        for exchange in exchanges.values():
+            exchange.poll(min(model.next_us, now_us))
+        event = next(events, None)
+        if event is None:
             return done
-    for exchange in exchanges.values():
-        exchange.poll(now_us)
-    return done
+        exchange_of = exchanges.get(event.market.listing.venue)
+        if exchange_of is not None:
+            exchange_of.engine_event(event)
+        done += 1
 
 
 def next_due_us(model: MarketModel, exchanges: dict[str, Exchange]) -> int:
@@ -48,11 +49,13 @@ class Pump:
         self._clock = clock
         self._handle: asyncio.TimerHandle | None = None
         self._running = False
+        self._reached_us = 0
         self.events = 0
 
     def start(self) -> None:
         """Begin."""
         self._running = True
+        self._reached_us = self._clock.now_us()
         self.arm()
 
     def stop(self) -> None:
@@ -72,5 +75,9 @@ class Pump:
 
     def _run(self) -> None:
         # A bounded share per wake-up: after a stall the sockets still get their turn.
-        self.events += advance(self._model, self._exchanges, self._clock.now_us(), _EVENTS_PER_RUN)
+        now_us = self._clock.now_us()
+        self._reached_us = min(
+            now_us, max(self._reached_us, next_due_us(self._model, self._exchanges)) + _SHARE_US
+        )
+        self.events += advance(self._model, self._exchanges, self._reached_us)
         self.arm()
