@@ -200,11 +200,13 @@ impl<'a> Message<'a> {
 }
 
 /// A string, or `None` after stepping over a value of another kind.
+#[inline(always)]
 fn word<'a>(scanner: &mut Scanner<'a>) -> Scan<Option<RawText<'a>>> {
     if scanner.peek() == Some(b'"') { scanner.text().map(Some) } else { scanner.skip().map(|_| None) }
 }
 
 /// An integer, or `None` after stepping over a value of another kind.
+#[inline(always)]
 pub(crate) fn integer(scanner: &mut Scanner<'_>) -> Scan<Option<i64>> {
     let start = scanner.clone();
     if let Ok(value) = scanner.integer() {

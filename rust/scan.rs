@@ -267,6 +267,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// [`Malformed`] when none is there or it does not fit 64 bits.
+    #[inline(always)]
     pub fn integer(&mut self) -> Scan<i64> {
         let negative = self.take(b'-');
         if !negative {

@@ -149,7 +149,7 @@ struct World {
 struct Client {
     yes: Mirror,
     no: Mirror,
-    levels: [BTreeMap<String, (String, BTreeMap<String, String>)>; 2],
+    levels: [support::Shown; 2],
     seq: i64,
 }
 

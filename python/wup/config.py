@@ -25,7 +25,7 @@ class EnvSettings(BaseSettings):
 
 
 class Settings(EnvSettings):
-    """Settings of the stages. Defaults are those of a single stage; `wup up` and `wup demo` differ as told."""
+    """Settings of the stages; the defaults are those of a single stage."""
 
     nats_url: str | None = None
     redis_url: str | None = None
@@ -93,7 +93,7 @@ def load(kind: type[_S], **overrides: Any) -> _S:
     except ValidationError as error:
         raise SettingsError(
             [
-                f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (got {item['input']!r})"
+                f"{'.'.join(str(p) for p in item['loc']).upper()}: {item['msg']} (got {item['input']!r})"
                 for item in error.errors(include_url=False)
             ]
         ) from None

@@ -86,7 +86,7 @@ async def embedded_nats(*, port: int = -1, jetstream: bool = False) -> AsyncIter
     binary = nats_binary()
     with tempfile.TemporaryDirectory(prefix="wup-nats-") as folder:
         conf = Path(folder) / "nats.conf"
-        conf.write_text(_NATS_CONF)
+        await asyncio.to_thread(conf.write_text, _NATS_CONF)
         command = [binary, "-c", str(conf), "-a", "127.0.0.1", "-p", str(port), "--ports_file_dir", folder]
         if jetstream:
             command += ["-js", "-sd", str(Path(folder) / "js")]
@@ -99,14 +99,21 @@ async def embedded_nats(*, port: int = -1, jetstream: bool = False) -> AsyncIter
             await processes.stop(process)
 
 
+def _nats_ports(folder: Path) -> str | None:
+    for ports in folder.glob("*.ports"):
+        with contextlib.suppress(json.JSONDecodeError):
+            urls = json.loads(ports.read_text()).get("nats") or []
+            if urls:
+                return str(urls[0])
+    return None
+
+
 async def _nats_url(process: asyncio.subprocess.Process, folder: Path) -> str:
     for _ in range(int(_READY_S / 0.01)):
         # nats-server offers no event for "ready" but this file.
-        for ports in folder.glob("*.ports"):
-            with contextlib.suppress(json.JSONDecodeError):
-                urls = json.loads(ports.read_text()).get("nats") or []
-                if urls:
-                    return str(urls[0])
+        url = _nats_ports(folder)
+        if url is not None:
+            return url
         if process.returncode is not None:
             break
         await asyncio.sleep(0.01)

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 _SAFE = re.compile(r"^[A-Za-z0-9_-]+$")
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")
+_EMPTY = "="
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 RAW_ALL = "market.>"
@@ -27,7 +28,7 @@ def escape(token: str) -> str:
     if _SAFE.match(token):
         return token
     if not token:
-        return "="
+        return _EMPTY
     return "".join(chr(b) if b in _PLAIN else f"={b:02X}" for b in token.encode())
 
 
@@ -35,7 +36,7 @@ def unescape(token: str) -> str:
     """The inverse of `escape`."""
     if "=" not in token:
         return token
-    if token == "=":
+    if token == _EMPTY:
         return ""
     return _ESCAPE.sub(lambda m: chr(int(m[1], 16)), token).encode("latin-1").decode()
 

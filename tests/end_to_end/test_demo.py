@@ -8,9 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from websockets.asyncio.client import connect
+
 from end_to_end.plain import PlainClient
 from end_to_end.running import all_gone, command, descendants, environment
-from websockets.asyncio.client import connect
 
 if TYPE_CHECKING:
     from pathlib import Path

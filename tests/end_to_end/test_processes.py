@@ -6,9 +6,10 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from websockets.asyncio.client import connect
+
 from end_to_end.plain import PlainClient
 from end_to_end.running import command
-from websockets.asyncio.client import connect
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -140,7 +140,7 @@ async def follow(redis_url: str) -> AsyncIterator[Callable[..., Any]]:
 async def eventually(right: Callable[[], bool], seconds: float = 30) -> None:
     """Wait until something without an event of its own is so."""
     async with asyncio.timeout(seconds):
-        while not right():  # noqa: ASYNC110
+        while not right():
             await asyncio.sleep(0.02)
 
 
@@ -389,6 +389,33 @@ async def test_listing(start: Start, http: httpx2.AsyncClient, rest: VenueRest) 
     assert full["raw"]["title"] == "Title 3"
     assert full["markets"][0]["tick"] == "0.001"
     assert 0 <= full["age_ms"] < 60_000
+
+
+async def test_foreign_hosts_and_origins_are_refused(start: Start, http: httpx2.AsyncClient) -> None:
+    """A rebound name and another site's page get nothing, not even a look; the own names are served."""
+    service = await start(allowed_origins=("http://desk.example",))
+    url = f"http://127.0.0.1:{service.port}/v1/track"
+    body = {"platform": "polymarket", "slug": "fed"}
+    for headers, status in (
+        ({"host": f"evil.example:{service.port}"}, 421),
+        ({"host": "127.0.0.1.evil.example"}, 421),
+        ({"host": ""}, 421),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://desk.example.evil"}, 403),
+    ):
+        answer = await http.post(url, json=body, headers=headers)
+        assert answer.status_code == status, headers
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert service.tracked == set()
+    for headers in (
+        {"host": f"localhost:{service.port}"},
+        {"host": "[::1]"},
+        {"origin": "http://desk.example"},
+    ):
+        assert (
+            await http.get(f"http://127.0.0.1:{service.port}/healthz", headers=headers)
+        ).status_code == 200
 
 
 async def test_openapi_is_served(start: Start, http: httpx2.AsyncClient) -> None:

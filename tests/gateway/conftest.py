@@ -1,4 +1,3 @@
-# ruff: noqa: ASYNC110
 """A gateway on a free port, a bus, and a real store behind it."""
 
 from __future__ import annotations
@@ -68,10 +67,16 @@ async def start(bus: LocalBus) -> AsyncIterator[Starter]:
 async def gateway(engine: Engine, start: Starter) -> Gateway:
     """A gateway that is ready."""
     gateway = await start()
+    engine.marks()
+    await ready(gateway)
+    return gateway
+
+
+async def ready(gateway: Gateway) -> None:
+    """Until the gateway says that it is ready."""
     async with asyncio.timeout(5):
         while gateway.problems():
-            await asyncio.sleep(0.01)
-    return gateway
+            await asyncio.sleep(0.002)
 
 
 @pytest.fixture

@@ -127,3 +127,14 @@ class Engine:
             )
             levels[side].append([price, size.rstrip(".")])
         self.update(platform, asset, levels["bids"], levels["asks"])
+
+    def bulk(self) -> None:
+        """One venue message that changes many levels: about 4 KB of delta."""
+        rng = self._rng
+        platform, asset, _, _ = rng.choice(TABLE)
+        self.update(
+            platform,
+            asset,
+            [[f"0.{cent}", f"{rng.randint(1, 99_999)}.25"] for cent in range(10, 50)],
+            [[f"0.{cent}", f"{rng.randint(1, 99_999)}.75"] for cent in range(50, 90)],
+        )

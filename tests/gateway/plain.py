@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
 
 Side = dict[int, dict[str, int]]
 _MASK = 0xFFFFFFFF
@@ -150,9 +151,12 @@ class PlainClient:
         return client
 
     async def _read(self) -> None:
-        async for text in self.ws:
-            assert isinstance(text, str), "a binary frame"
-            self.take(text)
+        try:
+            async for text in self.ws:
+                assert isinstance(text, str), "a binary frame"
+                self.take(text)
+        except ConnectionClosedError:
+            pass
         self.closed = (self.ws.close_code or 0, self.ws.close_reason or "")
         self.changed.set()
 

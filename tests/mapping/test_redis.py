@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -16,6 +17,7 @@ from wup.mapping import records
 from wup.mapping.compile import Compiler
 from wup.mapping.file import parse
 from wup.mapping.redis import MappingStore, connect, load_epoch, save_epoch
+from wup.mapping.rest import number_text, read_json
 from wup.mapping.source import MappingSource, announcement
 from wup.mapping.table import EMPTY, MappingTable
 
@@ -138,6 +140,43 @@ async def test_what_is_written_is_read(redis: Redis) -> None:
     assert loaded.markets == expected
     fingerprints = await MappingStore(redis).fingerprints()
     assert set(fingerprints) == set(everything(made))
+
+
+async def test_an_event_is_read_as_it_was_written(redis: Redis) -> None:
+    """A venue event comes back field by field, the venue's own JSON beside it digit by digit."""
+    raw = read_json('{"slug":"e","tick":0.0010,"big":123456789012345678901234567890}')
+    event = venue_event(
+        "polymarket",
+        "e",
+        venue_market("0x01", status="resolved", result="no", close_us=5),
+        venue_market("KX-1"),
+        raw=raw,
+        category="c",
+    )
+    store = MappingStore(redis)
+    await store.save_events({("polymarket", "e"): records.event_record(event)}, [])
+    found = await store.event("polymarket", "e")
+    assert found is not None
+    assert found[0] == replace(event, raw={})
+    assert found[1]["raw"] == raw
+    assert number_text(found[1]["raw"]["big"]) == "123456789012345678901234567890"
+    assert await store.event("polymarket", "other") is None
+    assert await store.event_keys() == {("polymarket", "e")}
+    await redis.set("event:polymarket:e", b"{}")
+    with pytest.raises(records.BadRecord):
+        await store.event("polymarket", "e")
+    await redis.delete("event:polymarket:e")
+    await redis.sadd("event:polymarket:e", "x")
+    with pytest.raises(records.BadRecord):
+        await store.event("polymarket", "e")
+
+
+async def test_a_huge_event_is_stored_without_its_raw_form(redis: Redis) -> None:
+    """Over 4 MiB the venue's own JSON is left out; the normalised fields stay."""
+    event = venue_event("polymarket", "e", venue_market("0x01"), raw={"x": "y" * 5_000_000})
+    body = records.event_record(event)
+    assert len(body) < 10_000
+    assert records.read_event(body.encode())[0] == replace(event, raw={})
 
 
 GARBAGE = [

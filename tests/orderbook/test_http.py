@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import orjson
 import pytest
-from orderbook.feeding import BOOK, OTHER, Feed, leg, table
 
+from orderbook.feeding import BOOK, OTHER, Feed, leg, table
 from wup.errors import PortInUse
 from wup.orderbook import OrderbookHttp
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from orderbook.feeding import BOOK, OTHER, Feed, leg, table
 
+from orderbook.feeding import BOOK, OTHER, Feed, leg, table
 from wup import subjects
 from wup.mapping.table import BookInfo, MappingTable
 from wup.orderbook.shard import shard_of
@@ -77,7 +77,7 @@ async def test_a_hole_takes_the_leg_out_and_asks() -> None:
     ],
 )
 async def test_garbage_on_the_bus_doubts_the_leg_that_the_subject_names(payload: bytes) -> None:
-    """Bytes that cannot be read never crash and never stay unnoticed: that leg goes to resync, others stay."""
+    """Unreadable bytes never crash and never stay unnoticed: that leg goes to resync, the others stay."""
     async with Feed() as feed:
         await feed.start(table(K, P))
         feed.book(K, [["0.52", "500"]], [])

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from sim.naive import KalshiReader, kalshi_headers
+from wup.sim import SimSettings, Simulators
 from wup.sim.exchange import Act, Exchange
 from wup.sim.faults import Fault
 from wup.sim.kalshi.protocol import KalshiExchange
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from websockets.asyncio.client import ClientConnection
-
-    from wup.sim import Simulators
 
 START = 1_795_353_600_000_000
 SECOND = 1_000_000
@@ -112,6 +111,30 @@ def test_kalshi_numbers() -> None:
         assert check(numbers), (kind, numbers[:20])
         assert holes(seqs(wire.run(1))) == 0, kind
         assert [done.kind for done in wire.exchange.menu.done] == [kind]
+
+
+def test_kalshi_early_delta() -> None:
+    """Changes of a market can come before its first book."""
+    model = MarketModel(build_world(), seed=1, start_us=START, rate=5_000)
+    for early in (False, True):
+        exchange = KalshiExchange(model, seed=2)
+        out: list[str] = []
+        exchange.attach(lambda _, items, out=out: out.extend(items))
+        if early:
+            exchange.fault(Fault(kind="early_delta"), START)
+        # The start-up order with late books leaves room for changes before them.
+        connection = exchange.connect(START)
+        connection._book_delay_us = 20_000  # type: ignore[attr-defined]
+        params = {"channels": ["orderbook_delta"], "market_tickers": list(exchange.markets)}
+        connection.client_frame(json.dumps({"id": 1, "cmd": "subscribe", "params": params}), model.next_us)
+        advance(model, {KALSHI: exchange}, model.next_us + 100_000)
+        booked, before = set(), 0
+        for message in parsed(out):
+            if message["type"] == "orderbook_snapshot":
+                booked.add(message["msg"]["market_ticker"])
+            elif message["type"] == "orderbook_delta":
+                before += message["msg"]["market_ticker"] not in booked
+        assert bool(before) is early
 
 
 def test_kalshi_negative() -> None:
@@ -467,6 +490,42 @@ async def test_unanswered_pings_can_close(simulators: Simulators) -> None:
             else:
                 with pytest.raises(asyncio.TimeoutError):
                     await asyncio.wait_for(socket.wait_closed(), 0.3)
+
+
+async def test_slow_readers() -> None:
+    """Too much waiting for a client: Kalshi ends its subscriptions with error 25, Polymarket cuts it off."""
+    made = Simulators(SimSettings(sim_rate=300, sim_buffer_bytes=2**20))
+    await made.start()
+    env = made.env()
+    names = list(made.exchanges["kalshi"].markets)
+    tokens = [market.listing.assets[0] for market in made.exchanges["polymarket"].markets.values()]
+    hello = {
+        "id": 1,
+        "cmd": "subscribe",
+        "params": {"channels": ["orderbook_delta"], "market_tickers": names},
+    }
+    kalshi = connect(env["KALSHI_WS_URL"], additional_headers=headers(made), max_size=None, max_queue=None)
+    polymarket = connect(env["POLYMARKET_WS_URL"], max_size=None, max_queue=None)
+    async with kalshi as first, polymarket as second:
+        await first.send(json.dumps(hello))
+        await second.send(json.dumps({"type": "market", "assets_ids": tokens}))
+        await first.recv()
+        await second.recv()
+        for socket in (first, second):
+            socket.transport.pause_reading()
+        await post(made, {"kind": "huge", "value": 30_000_000})
+        while len([d for item in made.exchanges.values() for d in item.menu.done]) < 2:
+            await post(made, {"kind": "burst"})
+        for socket in (first, second):
+            socket.transport.resume_reading()
+        async for text in closing(first):
+            if str(text).startswith('{"type":"error"'):
+                assert json.loads(str(text))["msg"]["code"] == 25
+                break
+        async for _ in closing(second):
+            pass
+        assert (second.close_code or 1006) == 1006
+    await made.stop()
 
 
 async def test_rest_faults(simulators: Simulators) -> None:

@@ -269,6 +269,51 @@ def test_update_subscription() -> None:
     assert frames[5]["msg"]["market_tickers"] == sorted([other, "KXNOSUCH-1"])
 
 
+def test_short_acks_and_the_ticker_channel() -> None:
+    """skip_ticker_ack leaves the list out; ticker takes ids, sends its state when asked, has no numbers."""
+    exchange = quiet()[1]
+    other = exchange.markets["KXFEDDECISION-26DEC-H0"].listing
+    frames = ask(
+        exchange,
+        {"id": 1, "cmd": "subscribe", "params": {**SUBSCRIBE["params"], "skip_ticker_ack": True}},
+        {
+            "id": 2,
+            "cmd": "subscribe",
+            "params": {"channels": ["orderbook_delta"], "market_ticker": other.market_id},
+        },
+        {
+            "id": 3,
+            "cmd": "subscribe",
+            "params": {"channels": ["ticker"], "market_ids": [other.uuid], "send_initial_snapshot": True},
+        },
+        {"id": 4, "cmd": "subscribe", "params": {"channels": ["ticker"], "market_ticker": BOOK}},
+    )
+    by_id = {frame["id"]: frame for frame in frames if "id" in frame}
+    assert by_id[2]["msg"] == {}
+    (ticker,) = [frame for frame in frames if frame["type"] == "ticker"]
+    assert ticker["msg"]["market_ticker"] == other.market_id
+    assert "seq" not in ticker
+    assert "seq" not in by_id[4]
+    assert by_id[4]["msg"]["market_tickers"] == sorted([other.market_id, BOOK])
+
+
+def test_large_acks() -> None:
+    """The full list of a large subscription passes 64 KiB, as in production."""
+    model = MarketModel(build_world(600), seed=1, start_us=START)
+    exchange = KalshiExchange(model, seed=1, jitter_us=0)
+    names = list(exchange.markets)
+    connection = exchange.connect(START)
+    longest = 0
+    for number, part in enumerate((names[:-1], names[-1:]), 1):
+        params = {"channels": ["orderbook_delta"], "market_tickers": part}
+        wish = {"id": number, "cmd": "subscribe", "params": params}
+        for text in connection.client_frame(json.dumps(wish), START):
+            assert isinstance(text, str)
+            if text.startswith('{"type":"ok"'):
+                longest = max(longest, len(text))
+    assert longest > 65_536
+
+
 def test_yes_price_mode() -> None:
     """The NO side is 1 - price by default and in YES prices when asked; nothing in the frame says which."""
     plain = ask(quiet()[1], SUBSCRIBE)[1]["msg"]

@@ -90,14 +90,12 @@ impl Asset {
 
     pub fn update(&mut self, epoch: i64, n: i64, bids: &[(i64, i64)], asks: &[(i64, i64)]) {
         match self.number(epoch, n) {
-            None => {}
             Some(true) => self.doubt(),
-            Some(false) => {
-                if self.state == State::Live {
-                    put(&mut self.bids, bids);
-                    put(&mut self.asks, asks);
-                }
+            Some(false) if self.state == State::Live => {
+                put(&mut self.bids, bids);
+                put(&mut self.asks, asks);
             }
+            _ => {}
         }
     }
 

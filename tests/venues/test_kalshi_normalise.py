@@ -58,6 +58,15 @@ def test_a_repeated_number_is_dropped() -> None:
     assert shown.book(A)[0][0] == ("0.4", "6")
 
 
+def test_another_frame_with_the_same_number_is_doubt() -> None:
+    """A repeated number on a frame that is not the same again: what it says is not dropped silently."""
+    shown = started()
+    shown.frame(delta(A, 3, "yes", "0.4000", "1.00"))
+    shown.frame(delta(A, 3, "yes", "0.4000", "2.00"))
+    assert shown.bad == ["sequence_reset"]
+    assert shown.state == {A: "resync", B: "resync"}
+
+
 def test_a_number_that_goes_back_is_a_reset() -> None:
     """A lower seq than the last means that the server began anew: all books of the sid are doubtful."""
     shown = started()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import socket
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from wup.raw import Kind, Meta
 from wup.venues.base import Limits, Session, VenueUnavailable
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Sequence
 
     from wup.bus import Bus

@@ -55,6 +55,10 @@ class Bus(Protocol):
         """
         ...
 
+    async def flush(self) -> None:
+        """Returns when everything published before is out, and everything that had arrived is handled."""
+        ...
+
     def on_loss(self, callback: Callable[[str], None]) -> None:
         """`callback(reason)` when messages were lost: queue overflow, slow reader, lost connection."""
         ...

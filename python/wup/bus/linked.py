@@ -63,6 +63,9 @@ class LinkedBus:
             return await self._remote.request_many(subject, payload, timeout=timeout)
         return await self._local.request_many(subject, payload, timeout=timeout)
 
+    async def flush(self) -> None:
+        await self._remote.flush()
+
     def on_loss(self, callback: Callable[[str], None]) -> None:
         self._remote.on_loss(callback)
 

@@ -105,6 +105,9 @@ class LocalBus:
             await subscription.stop()
         return answers
 
+    async def flush(self) -> None:
+        """Delivery is synchronous: nothing is ever waiting."""
+
     def on_loss(self, callback: Callable[[str], None]) -> None:
         """Nothing is ever lost here; kept for the interface."""
 

@@ -35,12 +35,14 @@ _READER_MESSAGES = 65_536
 class NatsSubscription:
     """Handle of one NATS subscription."""
 
-    __slots__ = ("_inner",)
+    __slots__ = ("_all", "_inner")
 
-    def __init__(self, inner: ClientSubscription) -> None:
+    def __init__(self, inner: ClientSubscription, everyone: set[ClientSubscription]) -> None:
         self._inner = inner
+        self._all = everyone
 
     async def stop(self) -> None:
+        self._all.discard(self._inner)
         try:
             await self._inner.unsubscribe()
         except NatsError:
@@ -62,6 +64,7 @@ class NatsBus:
         self._wake = asyncio.Event()
         self._closing = False
         self._losses: list[Callable[[str], None]] = []
+        self._subscriptions: set[ClientSubscription] = set()
         self._writer = asyncio.create_task(self._write(), name=f"nats-writer-{name}")
 
     @classmethod
@@ -168,7 +171,8 @@ class NatsBus:
         )
         # The server has the subscription before anyone is told so.
         await self._client.flush()
-        return NatsSubscription(inner)
+        self._subscriptions.add(inner)
+        return NatsSubscription(inner, self._subscriptions)
 
     async def request_many(self, subject: str, payload: bytes, *, timeout: float = 5.0) -> list[Message]:
         inbox = self._client.new_inbox()
@@ -198,6 +202,16 @@ class NatsBus:
         if nobody:
             raise BusError(f"nobody answers on {subject}")
         return answers
+
+    async def flush(self) -> None:
+        while self._queue and self._client.is_connected:
+            await asyncio.sleep(0)
+        try:
+            await self._client.flush()
+        except NatsError as problem:
+            raise BusError(f"flush: {problem!r}") from problem
+        while any(inner.pending_msgs for inner in self._subscriptions):
+            await asyncio.sleep(0)
 
     def on_loss(self, callback: Callable[[str], None]) -> None:
         self._losses.append(callback)

@@ -12,7 +12,6 @@ import typer
 from wup.cli import running
 from wup.cli.stages import JsonOption, settings_or_exit
 
-
 _BOTH = "both"
 
 

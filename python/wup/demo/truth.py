@@ -78,7 +78,7 @@ class Collector:
         leg = message.get("cause")
         time = message.get("ts", {}).get("venue")
         if leg is None or time is None:
-            # Several legs, or a leg whose engine time is not told (a snapshot): nothing can be said for a while.
+            # Several legs, or one whose engine time is not told: nothing can be said for a while.
             watched.waiting.clear()
             if leg is None:
                 watched.times.clear()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wup.mapping.records import Record
 
 _GUARD_S = 2.0
-_AUDIT_KEYS = 500
+_AUDIT_KEYS = 200
 _ANNOUNCED = 2000
 _DEBOUNCE_S = 0.02
 

@@ -74,7 +74,7 @@ class EventService:
         self.compiler = Compiler()
         self.files_problems: list[str] = []
         """What is wrong with the mapping files since they were last good."""
-        self._settings = settings
+        self.settings = settings
         self._configured = self._event_slugs(problems)
         self._files = NO_FILES
         self._files_seen: object = None
@@ -206,7 +206,7 @@ class EventService:
     def _event_slugs(self, problems: list[str]) -> list[EventKey]:
         bare = next((c.platform for c in self.catalogues.values() if c.bare_slugs), None)
         keys: list[EventKey] = []
-        for entry in self._settings.event_slug:
+        for entry in self.settings.event_slug:
             platform, colon, slug = entry.partition(":")
             if not colon and bare is not None:
                 platform, slug = bare, entry
@@ -272,8 +272,8 @@ class EventService:
     # --- mapping files ---
 
     def _read_files(self) -> MappingFiles:
-        path = Path(self._settings.mappings)
-        if not path.exists() and "mappings" not in self._settings.model_fields_set:
+        path = Path(self.settings.mappings)
+        if not path.exists() and "mappings" not in self.settings.model_fields_set:
             return NO_FILES
         self._files_seen = _look(path)
         return load_checked(path, self.catalogues)
@@ -288,7 +288,7 @@ class EventService:
         """Take edited mapping files; wrong ones change nothing, and their problems are shown."""
         while True:
             await asyncio.sleep(_FILES_CHECK_S)
-            path = Path(self._settings.mappings)
+            path = Path(self.settings.mappings)
             seen = await asyncio.to_thread(_look, path)
             if seen == self._files_seen or (not seen and not self._files.paths):
                 continue
@@ -304,9 +304,9 @@ class EventService:
                 self._take_files(files)
 
     def _port(self) -> tuple[str, int]:
-        if self._settings.http_port is not None:
-            return "HTTP_PORT", self._settings.http_port
-        return "EVENTS_HTTP_PORT", self._settings.events_http_port
+        if self.settings.http_port is not None:
+            return "HTTP_PORT", self.settings.http_port
+        return "EVENTS_HTTP_PORT", self.settings.events_http_port
 
 
 def _look(path: Path) -> tuple[tuple[str, int, int], ...]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from wup import _core
 from wup.mapping.catalogue import VenueEventRecord, VenueMarket, rules_sha256
 from wup.mapping.file import NO_FILES
-from wup.mapping.unified import Aggregate, Member, MemberState, UnifiedMarket, table_of
+from wup.mapping.unified import Aggregate, Member, MemberState, UnifiedMarket, part_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -100,7 +100,8 @@ class Compiler:
 
     def table(self, version: int) -> MappingTable:
         """The table of everything as it is now."""
-        return table_of(version, (market for unit in self.units.values() for market in unit.markets))
+        markets = (market for unit in self.units.values() for market in unit.markets)
+        return table_of(version, map(part_of, markets))
 
     def problems(self) -> list[str]:
         """Everything that keeps a leg out, and colliding hashes."""

@@ -125,8 +125,14 @@ class MappingFiles:
     paths: tuple[str, ...] = ()
 
     def events(self) -> list[tuple[str, str]]:
-        """(platform, event) of every leg, each once, in file order."""
-        legs = (leg for a in self.aggregates for m in a.market for leg in m.leg)
+        """(platform, event) of every leg that is, or may become, part of a book; each once, in file order."""
+        legs = (
+            leg
+            for aggregate in self.aggregates
+            for market in aggregate.market
+            for leg in market.leg
+            if leg.status not in ("retired", "rejected")
+        )
         return list(dict.fromkeys((leg.platform, leg.event) for leg in legs))
 
 

@@ -10,7 +10,7 @@ reason, and touches no other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -60,6 +60,14 @@ def market_key(hid: str) -> str:
 def members_key(hid: str) -> str:
     """Key of a unified market's legs."""
     return f"market:{hid}:members"
+
+
+def kind_of(key: str) -> Literal["string", "hash", "set"]:
+    """The type that a key of the mapping has."""
+    first, *rest = key.split(":")
+    if (first == "aggregate" and len(rest) == 1) or (first == "market" and rest[1:] == ["members"]):
+        return "hash"
+    return "set" if first == "aggregate" and rest[1:] in (["events"], ["markets"]) else "string"
 
 
 # --- to Redis -------------------------------------------------------------------------------------

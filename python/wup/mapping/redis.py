@@ -81,7 +81,7 @@ class MappingStore:
             MappingMoves: the version changed during each of five full reads.
         """
         if only is not None:
-            return await self._slice(list(only), check_index=True)
+            return await self._named(list(only))
         for _ in range(_FULL_TRIES):
             loaded = await self._full()
             if loaded is None or await self.version() == loaded.version:
@@ -96,20 +96,23 @@ class MappingStore:
         whole = Loaded(version)
         hids = sorted(index)
         for start in range(0, len(hids), _SLICE):
-            part = await self._slice(hids[start : start + _SLICE], check_index=False)
-            if part is None:
-                return None
-            whole.markets.update(part.markets)
-            whole.rejected.update(part.rejected)
+            some = hids[start : start + _SLICE]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.mget([records.market_key(hid) for hid in some])
+                for hid in some:
+                    pipe.hgetall(records.members_key(hid))
+                bodies, *members = await pipe.execute(raise_on_error=False)
+            for hid, body, inner in zip(some, bodies, members, strict=True):
+                _take(whole, hid, body, inner)
             # A large mapping must not hold up the loop that it is read in.
             await asyncio.sleep(0)
         return whole
 
-    async def _slice(self, hids: list[str], *, check_index: bool) -> Loaded | None:
+    async def _named(self, hids: list[str]) -> Loaded | None:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.get(records.VERSION)
-            pipe.smismember(records.MARKETS, hids) if check_index and hids else pipe.ping()
             for hid in hids:
+                pipe.sismember(records.MARKETS, hid)
                 pipe.get(records.market_key(hid))
                 pipe.hgetall(records.members_key(hid))
             found = await pipe.execute(raise_on_error=False)
@@ -117,16 +120,12 @@ class MappingStore:
         if version is None:
             return None
         part = Loaded(version)
-        listed = found[1] if check_index and isinstance(found[1], list) else [1] * len(hids)
         for place, hid in enumerate(hids):
-            if not listed[place]:
+            listed, body, members = found[1 + 3 * place : 4 + 3 * place]
+            if listed == 0:
                 part.gone.add(hid)
-                continue
-            try:
-                part.markets[hid] = records.read_market(hid, found[2 + 2 * place], found[3 + 2 * place])
-            except BadRecord as error:
-                part.rejected[hid] = str(error)
-                logs.bad_input("mapping", "", "bad_record", f"market:{hid}: {error}")
+            else:
+                _take(part, hid, body, members)
         return part
 
     async def event(self, platform: str, slug: str) -> tuple[VenueEventRecord, dict[str, Any]] | None:
@@ -172,25 +171,33 @@ class MappingStore:
         found: dict[str, int] = {}
         for pattern in _OURS:
             async for names in self._scan(pattern):
+                # A key of another type than ours has no value here, but it is there.
+                found.update(dict.fromkeys(names, fingerprint(None)))
                 found.update(await self.fingerprints_of(names))
         return found
 
     async def fingerprints_of(self, keys: list[str]) -> dict[str, int]:
-        """Fingerprints of some keys, those that do not exist left out."""
+        """Fingerprints of some keys; those that do not exist, or are of another type, are left out."""
+        kinds: dict[str, list[str]] = {"string": [], "hash": [], "set": []}
+        for key in keys:
+            kinds[records.kind_of(key)].append(key)
         async with self._redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.type(key)
-            kinds = await pipe.execute(raise_on_error=False)
-            there = [(key, kind) for key, kind in zip(keys, kinds, strict=True) if kind != b"none"]
-            for key, kind in there:
-                if kind == b"hash":
-                    pipe.hgetall(key)
-                elif kind == b"set":
-                    pipe.smembers(key)
-                else:
-                    pipe.get(key)
-            values = await pipe.execute(raise_on_error=False) if there else []
-        return {key: fingerprint(_text(value)) for (key, _), value in zip(there, values, strict=True)}
+            if kinds["string"]:
+                pipe.mget(kinds["string"])
+            for key in kinds["hash"]:
+                pipe.hgetall(key)
+            for key in kinds["set"]:
+                pipe.smembers(key)
+            values = await pipe.execute(raise_on_error=False)
+        if kinds["string"]:
+            values = [*values[0], *values[1:]]
+        names = [*kinds["string"], *kinds["hash"], *kinds["set"]]
+        # Redis has no empty hash or set: an empty answer is no key.
+        return {
+            key: fingerprint(_text(value))
+            for key, value in zip(names, values, strict=True)
+            if value and not isinstance(value, Exception)
+        }
 
     async def index(self) -> set[str]:
         """Hashed market ids that the index names."""
@@ -220,24 +227,25 @@ class MappingStore:
 
         `index`: the whole set of hashed market ids, to write it anew; without it, it follows the keys.
         """
+        delete = list(delete)
         gone = list(delete)
         async with self._redis.pipeline(transaction=True) as pipe:
+            texts = [(key, value) for key, value in write.items() if isinstance(value, str)]
+            # Of a hash or set that is written, whatever was there goes first.
+            gone += [key for key, value in write.items() if not isinstance(value, str)]
             for start in range(0, len(gone), _SLICE):
                 pipe.delete(*gone[start : start + _SLICE])
+            for start in range(0, len(texts), _SLICE):
+                pipe.mset(dict(texts[start : start + _SLICE]))
             for key, value in write.items():
-                if isinstance(value, str):
-                    pipe.set(key, value)
-                    continue
-                # Whatever was here, and of whatever type, goes.
-                pipe.delete(key)
                 if isinstance(value, dict):
                     pipe.hset(key, items=[part for item in value.items() for part in item])
-                elif value:
+                elif not isinstance(value, str) and value:
                     pipe.sadd(key, *value)
             joined = index if index is not None else hids_of(write)
             if index is not None:
                 pipe.delete(records.MARKETS)
-            elif left := hids_of(gone):
+            elif left := hids_of(delete):
                 pipe.srem(records.MARKETS, *left)
             if joined:
                 pipe.sadd(records.MARKETS, *joined)
@@ -281,6 +289,15 @@ async def save_epoch(redis: Redis, shard: str, epoch: int) -> None:
         pipe.multi()  # type: ignore[no-untyped-call]
         pipe.set(key, max(known, epoch))
         await pipe.execute()
+
+
+def _take(into: Loaded, hid: str, body: object, members: object) -> None:
+    """Read one market into what was found, or name what is wrong with it."""
+    try:
+        into.markets[hid] = records.read_market(hid, body, members)
+    except BadRecord as error:
+        into.rejected[hid] = str(error)
+        logs.bad_input("mapping", "", "bad_record", f"market:{hid}: {error}")
 
 
 def fingerprint(value: Record | None) -> int:

@@ -15,7 +15,7 @@ import orjson
 from wup import backoff, logs, subjects
 from wup.mapping.redis import REDIS_ERRORS, MappingMoves, MappingStore, connect
 from wup.mapping.table import EMPTY, MappingTable
-from wup.mapping.unified import UnifiedMarket, table_of
+from wup.mapping.unified import Part, UnifiedMarket, part_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,7 @@ class MappingSource:
         self._bus = bus
         self._poll_s = poll_s
         self._markets: dict[str, UnifiedMarket] = {}
+        self._parts: dict[str, Part] = {}
         self._callbacks: list[Callable[[MappingTable], None]] = []
         self._announced: list[tuple[int, int, list[str] | None]] = []
         self._wake = asyncio.Event()
@@ -172,9 +173,13 @@ class MappingSource:
         self._rejected = loaded.rejected
         if loaded.version == self.table.version and markets == self._markets:
             return
+        self._parts = {
+            hid: self._parts[hid] if self._markets.get(hid) is market else part_of(market)
+            for hid, market in markets.items()
+        }
         self._markets = markets
         self._announced = [a for a in self._announced if a[0] > loaded.version]
-        self.table = table_of(loaded.version, markets.values())
+        self.table = table_of(loaded.version, self._parts.values())
         for callback in list(self._callbacks):
             try:
                 callback(self.table)

@@ -89,30 +89,35 @@ class Aggregate:
     confirmed_at: str | None = None
 
 
-def table_of(version: int, markets: Iterable[UnifiedMarket]) -> MappingTable:
-    """The table of a version: live and suspended legs, and every book, in one order everywhere."""
-    legs: list[Leg] = []
-    books: dict[str, BookInfo] = {}
-    for market in sorted(markets, key=lambda m: m.book):
-        book = market.book
-        books[book] = BookInfo(
-            book, market.aggregate, market.title, market.label, market.exclusive, market.result
+Part = tuple[BookInfo, tuple[Leg, ...]]
+"""What one market adds to a table."""
+
+
+def part_of(market: UnifiedMarket) -> Part:
+    """The book of a market, and its live and suspended legs in order."""
+    book = market.book
+    legs = tuple(
+        Leg(
+            platform=member.platform,
+            asset_id=member.asset_id,
+            market_id=member.market_id,
+            event=member.event,
+            book=book,
+            inverted=member.polarity == "inverted",
+            suspended=None if member.state == "live" else member.why or "suspended",
+            tick=member.tick,
+            min_size=member.min_size,
+            facts=member.facts,
+            close_us=member.close_us,
         )
-        legs.extend(
-            Leg(
-                platform=member.platform,
-                asset_id=member.asset_id,
-                market_id=member.market_id,
-                event=member.event,
-                book=book,
-                inverted=member.polarity == "inverted",
-                suspended=None if member.state == "live" else member.why or "suspended",
-                tick=member.tick,
-                min_size=member.min_size,
-                facts=member.facts,
-                close_us=member.close_us,
-            )
-            for member in sorted(market.members, key=lambda m: m.place)
-            if member.state in ("live", "suspended")
-        )
-    return MappingTable(version, tuple(legs), books)
+        for member in sorted(market.members, key=lambda m: m.place)
+        if member.state in ("live", "suspended")
+    )
+    return BookInfo(book, market.aggregate, market.title, market.label, market.exclusive, market.result), legs
+
+
+def table_of(version: int, parts: Iterable[Part]) -> MappingTable:
+    """The table of a version: every book with its legs, in one order everywhere."""
+    ordered = sorted(parts, key=lambda part: part[0].book)
+    legs = tuple(leg for _, some in ordered for leg in some)
+    return MappingTable(version, legs, {info.book: info for info, _ in ordered})

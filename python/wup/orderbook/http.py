@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from wup import __version__, problem
 from wup._core import CoreError, UnknownBook, format_micro
 from wup.http_server import HttpServer
+from wup.orderbook.shard import shard_of
 from wup.orderbook.view import aggregate_view, bbo_view
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ class OrderbookHttp:
         def known(book: str) -> str:
             stem, _, token = book.rpartition(".")
             if token not in ("yes", "no") or not store.books(f"{stem}.yes"):
+                right = shard_of(book.split(".", 1)[0], service.shards)
+                if right != service.shard:
+                    raise HTTPException(421, f"{book[:200]} belongs to shard {right}/{service.shards}")
                 raise HTTPException(404, f"no book {book[:200]!r}")
             return book
 

@@ -53,7 +53,7 @@ class OrderbookService:
         self._clock = clock
         self._subject = subject
         self._publish_changes = publish
-        self.shard, self._shards = shard
+        self.shard, self.shards = shard
         self.store = BookStore(epoch_ms)
         self._saved_epoch = self.store.last_epoch()
         self._save_epoch = save_epoch
@@ -129,12 +129,12 @@ class OrderbookService:
         self._ask([key for key in wanted if key not in self._suspended], "join")
 
     def _of_this_shard(self, table: MappingTable) -> MappingTable:
-        if self._shards == 1:
+        if self.shards == 1:
             return table
         books = {
             book: info
             for book, info in table.books.items()
-            if shard_of(info.aggregate, self._shards) == self.shard
+            if shard_of(info.aggregate, self.shards) == self.shard
         }
         return replace(table, legs=tuple(leg for leg in table.legs if leg.book in books), books=books)
 
@@ -158,10 +158,11 @@ class OrderbookService:
         try:
             changes = self.store.apply(message.payload, now_us)
         except CoreError as error:
-            # Subject and body disagree, or the body cannot be read: the leg that the subject names is in doubt.
+            # Subject and body disagree, or it cannot be read: the leg that the subject names is in doubt.
             logs.bad_input("orderbook", key[0], type(error).__name__, message.payload, error=str(error))
-            changes = self.store.set_leg_state(*key, "resync", "gap", now_us)
+            self._send(self.store.set_leg_state(*key, "resync", "gap", now_us))
             self._ask([key], "unreadable")
+            return
         if self._asked and key in self._asked and message.payload.startswith(b'{"type":"s'):
             # A snapshot, or a state that says why there is none: the question is answered.
             self._asked.pop(key, None)
@@ -183,7 +184,7 @@ class OrderbookService:
             if len(self._foreign) >= _FOREIGN_LIMIT:
                 self._foreign.clear()
             self._foreign.add(message.subject)
-            if self._shards == 1:
+            if self.shards == 1:
                 logs.bad_input(
                     "orderbook", tokens[1] if len(tokens) > 1 else "", "unknown_asset", message.subject
                 )
@@ -212,7 +213,7 @@ class OrderbookService:
             self._ask([(p, asset) for p, asset, _ in lost], "marks")
 
     def _on_loss(self, why: str) -> None:
-        """The bus lost something: which legs is unknown, so all are asked for anew; counters tell the rest."""
+        """The bus lost something: which legs is unknown, so all are asked for anew."""
         if why in ("slow_reader", "reconnected"):
             self._ask([(leg.platform, leg.asset_id) for leg in self.table.legs], f"bus_{why}")
 

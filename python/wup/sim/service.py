@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -30,7 +31,6 @@ from wup.sim.socketserver import VenueSocketServer
 from wup.sim.world import KALSHI, POLYMARKET
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from wup.clock import Clock
@@ -60,6 +60,8 @@ class SimSettings(EnvSettings):
     """Where the client's private key is written (mode 0600); an existing file is read, never replaced."""
     sim_polymarket_idle_s: Annotated[float, Field(ge=0)] = 60.0
     """A client that sends nothing for so long is closed; 0 = never."""
+    sim_buffer_bytes: Annotated[int, Field(ge=65_536)] = 32 * 2**20
+    """What may wait for one slow client before its subscriptions end (Kalshi) or it is cut (Polymarket)."""
     sim_close_without_pong: bool = False
     """Does Kalshi close a client that does not answer its pings?"""
     bind_host: str = "127.0.0.1"
@@ -142,6 +144,7 @@ class Simulators:
                     path=path,
                     arm=self.pump.arm,
                     key=self._key if name == KALSHI else None,
+                    buffer_bytes=chosen.sim_buffer_bytes,
                 )
                 await sockets.start(host, ports[name][0], f"SIM_{name.upper()}_WS_PORT")
                 self._sockets[name] = sockets
@@ -158,10 +161,10 @@ class Simulators:
     async def stop(self) -> None:
         """Stop everything and remove what was written. May be called twice."""
         self.pump.stop()
-        for sockets in self._sockets.values():
-            await sockets.stop()
-        for https in self._https.values():
-            await https.stop()
+        await asyncio.gather(
+            *(sockets.stop() for sockets in self._sockets.values()),
+            *(https.stop() for https in self._https.values()),
+        )
         self._sockets.clear()
         self._https.clear()
         if self._scratch is not None:

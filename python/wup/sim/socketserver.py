@@ -47,7 +47,8 @@ class VenueSocketServer:
         self._clock = clock
         self._arm = arm
         self._key = key
-        self._buffer_bytes = buffer_bytes
+        self.buffer_bytes = buffer_bytes
+        """What may wait for one slow client."""
         self._server: Server | None = None
         self._sockets: dict[str, ServerConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -153,7 +154,7 @@ class VenueSocketServer:
                 self._act(socket, output)
             else:
                 broadcast([socket], output)
-        if socket.transport.get_write_buffer_size() > self._buffer_bytes:
+        if socket.transport.get_write_buffer_size() > self.buffer_bytes:
             self._overflow(socket, connection)
 
     def _overflow(self, socket: ServerConnection, connection: Connection) -> None:

@@ -74,6 +74,7 @@ class KalshiNormaliser:
         self._markets: dict[str, _Market] = {}
         self._dropped: set[str] = set()
         self._sequences: dict[int, int] = {}
+        self._last: dict[int, bytes] = {}
         self._channels: dict[int, str] = {}
         # Markets with a deadline: the timer looks at these only.
         self._due: dict[str, _Market] = {}
@@ -139,7 +140,7 @@ class KalshiNormaliser:
             self._unreadable(raw, error, now_us, out)
             return out
         sid, seq = sequence_of(frame)
-        if sid is not None and seq is not None and not self._track(sid, seq, now_us, out):
+        if sid is not None and seq is not None and not self._track(sid, seq, raw, now_us, out):
             return out
         try:
             events = self._adapter.events(frame)
@@ -159,13 +160,18 @@ class KalshiNormaliser:
                 self._other(event, sid, now_us, out)
         return out
 
-    def _track(self, sid: int, seq: int, now_us: int, out: list[Output]) -> bool:
-        """Count one numbered frame, whatever its type; False: a repeat, to be dropped (section 2.4)."""
+    def _track(self, sid: int, seq: int, raw: bytes, now_us: int, out: list[Output]) -> bool:
+        """Count one numbered frame, whatever its type; False: a repeat, to be dropped (section 2.4).
+
+        A repeat is the same frame again. Another frame with the same number means that the numbers can no
+        longer be trusted, as when they go back.
+        """
         last = self._sequences.get(sid)
-        if last is not None and seq == last:
+        if last is not None and seq == last and raw == self._last.get(sid):
             out.append(BadInput("repeated_sequence", f"sid {sid} seq {seq}"))
             return False
         self._sequences[sid] = seq
+        self._last[sid] = raw
         # Joined mid-stream nothing is lost: books begin with a snapshot.
         if last is not None and seq != last + 1:
             kind = "sequence_gap" if seq > last else "sequence_reset"
@@ -207,7 +213,7 @@ class KalshiNormaliser:
             # Not one of the venue's frames at all; if it stood in the place of one, the sequence tells.
             return
         numbered = _RAW_SEQUENCE.search(raw)
-        if numbered and not self._track(int(numbered[1]), int(numbered[2]), now_us, out):
+        if numbered and not self._track(int(numbered[1]), int(numbered[2]), raw, now_us, out):
             return
         if ticker in self._markets:
             self._doubt((ticker,), "gap", now_us, out)
@@ -374,6 +380,7 @@ class KalshiNormaliser:
 
     def _end(self, sid: int) -> None:
         self._sequences.pop(sid, None)
+        self._last.pop(sid, None)
 
     # --- time, end, answers -----------------------------------------------------------------------
 
@@ -409,6 +416,7 @@ class KalshiNormaliser:
         self._markets.clear()
         self._due.clear()
         self._sequences.clear()
+        self._last.clear()
         self._channels.clear()
         return out
 

@@ -1,0 +1,166 @@
+"""Slow readers (wire.md section 4 rule 6): bounded, conflated, never in the way of others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import pytest
+
+from gateway.conftest import Opener, Starter, ready
+from gateway.engine import FED_25, TABLE, Engine
+from gateway.plain import PlainBook
+from gateway.raw import RawClient, frame
+from wup.gateway import Gateway, Limits
+
+
+async def stopped(gateway: Gateway, books: list[str], **options: Any) -> RawClient:
+    """A client that subscribes and then does not read."""
+    client = await RawClient.open(gateway.port, limit=4096)
+    sock: socket.socket = client.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.op("subscribe", "s", books=books, **options)
+    await client.message("subscribed")
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    return client
+
+
+async def flood(engine: Engine, turns: int) -> None:
+    """Enough changes to fill any buffer, with the loop let in between."""
+    for turn in range(turns):
+        engine.bulk()
+        if turn % 10 == 0:
+            await asyncio.sleep(0.001)
+
+
+async def read_all(client: RawClient, until: Any) -> tuple[dict[str, PlainBook], list[dict[str, Any]]]:
+    """Start to read again; keep books and the other messages until a condition holds."""
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    books: dict[str, PlainBook] = {}
+    others: list[dict[str, Any]] = []
+    async with asyncio.timeout(15):
+        while not until(books, others):
+            opcode, payload = await client.frame()
+            if opcode == -1:
+                break
+            if opcode == 9:
+                client.send(frame(10, payload))
+            if opcode != 1:
+                continue
+            message = json.loads(payload)
+            if message["type"] in ("snapshot", "delta", "status"):
+                book = books.setdefault(message["book"], PlainBook(message["book"], False))
+                assert book.apply(message) in ("ok", "ignored")
+            else:
+                others.append(message)
+    return books, others
+
+
+async def test_slow_reader_is_conflated(engine: Engine, gateway: Gateway, dial: Opener) -> None:
+    """Deltas of a reader that stops are dropped, it is told, gets snapshots `conflated` and ends exact."""
+    client = await stopped(gateway, [">"])
+    fast = await dial(gateway)
+    await fast.op("subscribe", books=[">"])
+    await flood(engine, 800)
+    await asyncio.sleep(0.8)
+    seq = {book: int(json.loads(engine.store.snapshot(book))["seq"]) for book in engine.store.books()}
+    await fast.until(lambda: all(fast.books[b, None, None].seq == seq[b] for b in seq))
+    assert set(fast.verdicts) == {"ok"}
+
+    def caught_up(books: dict[str, PlainBook], _: object) -> bool:
+        return len(books) == 3 and all(book.exact and book.seq == seq[b] for b, book in books.items())
+
+    books, others = await read_all(client, caught_up)
+    notices = [message for message in others if message["type"] == "notice"]
+    assert notices
+    assert all(notice["code"] == "slow" and notice["books"] >= 1 for notice in notices)
+    assert any("snapshot:conflated" in book.history for book in books.values())
+    await client.close()
+
+
+async def test_memory_of_a_stopped_reader_is_bounded(engine: Engine, gateway: Gateway) -> None:
+    """What waits for a stopped reader stays under its limits, however much is sent."""
+    client = await stopped(gateway, [">"])
+    (connection,) = gateway._core.sessions
+    box = connection._box
+    assert box is not None
+    most = 0
+    for _ in range(12):
+        await flood(engine, 150)
+        most = max(most, box.backlog())
+    assert 0 < most < 1_048_576 + 262_144 + 2 * 65_536
+    await client.close()
+
+
+async def test_heartbeat_count_after_drops(engine: Engine, gateway: Gateway) -> None:
+    """The count in a heartbeat is of what was written, not of what was dropped (rule 4)."""
+    client = await stopped(gateway, [">"])
+    await flood(engine, 800)
+    await asyncio.sleep(0.8)
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    count, slow = 0, False
+    async with asyncio.timeout(15):
+        while True:
+            opcode, payload = await client.frame()
+            if opcode != 1:
+                continue
+            message = json.loads(payload)
+            if message["type"] in ("snapshot", "delta", "status"):
+                count += 1
+            slow = slow or message.get("code") == "slow"
+            if message["type"] == "heartbeat" and slow:
+                assert message["count"] == count
+                break
+    assert slow
+    await client.close()
+
+
+async def test_on_slow_disconnect(engine: Engine, gateway: Gateway) -> None:
+    """With `on_slow:"disconnect"` the first hit closes 4490."""
+    client = await stopped(gateway, [">"], on_slow="disconnect")
+    await flood(engine, 800)
+    await asyncio.sleep(0.8)
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    assert await client.close_code() == 4490
+    await client.close()
+
+
+async def test_stuck_reader_is_closed(engine: Engine, start: Starter) -> None:
+    """A reader that takes no byte for the limit's time is closed with 4490."""
+    gateway = await start(Limits(ws_stuck_s=0.5))
+    engine.marks()
+    await ready(gateway)
+    client = await stopped(gateway, [">"])
+    await flood(engine, 800)
+    async with asyncio.timeout(8):
+        while gateway._core.sessions and not next(iter(gateway._core.sessions))._session.ended:  # type: ignore[union-attr]
+            await asyncio.sleep(0.05)
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    assert await client.close_code() == 4490
+    await client.close()
+
+
+@pytest.mark.parametrize("books", [300])
+async def test_large_subscribe_is_paced_not_slow(
+    engine: Engine, gateway: Gateway, dial: Opener, books: int
+) -> None:
+    """Hundreds of snapshots for one subscriber are paced; it is not called slow, each book comes once."""
+    more = [("kalshi", f"KXB-{index}", f"big-2027.{index:016x}.yes", False) for index in range(books)]
+    engine.publish(engine.store.set_mapping(413, [*TABLE, *more], engine.now_us))
+    for _, asset, _, _ in more:
+        engine.snapshot(
+            "kalshi",
+            asset,
+            [[f"0.{i:02}", f"{1000 + i}.25"] for i in range(1, 50)],
+            [[f"0.{i:02}", f"{2000 + i}.75"] for i in range(51, 99)],
+        )
+    client = await dial(gateway)
+    assert (await client.op("subscribe", books=["big-2027.>"]))["matched"] == books
+    await client.until(lambda: len(client.books) == books)
+    engine.update("kalshi", "KXB-7", [["0.02", "1"]], [])
+    await client.until(lambda: client.count == books + 1)
+    assert not [answer for answer in client.answers if answer["type"] == "notice"]
+    assert set(client.verdicts) == {"ok"}
+    assert FED_25 not in {key[0] for key in client.books}
