@@ -8,10 +8,10 @@ use std::sync::Arc;
 use crate::change::{Change, ChangeKind};
 use crate::encode::{self, Head, SnapshotParts, put};
 use crate::fixed::{Price, Size};
+use crate::json_text::write_text;
 use crate::leg::{BookState, Leg};
 use crate::levels::{LegIndex, Levels, Side};
 use crate::normalised::Stamps;
-use crate::scan::write_text;
 
 /// More legs than this and a level's total could leave 63 bits.
 pub const MAX_LEGS: usize = 64;
@@ -32,8 +32,10 @@ pub struct Book {
     pub id: Arc<str>,
     pub(crate) changes_subject: Arc<str>,
     pub(crate) trades_subject: Arc<str>,
+    /// How every delta of this epoch begins.
+    delta_opening: Vec<u8>,
     /// Changes when the service starts and when the legs change; larger each time.
-    pub epoch: i64,
+    pub(crate) epoch: i64,
     /// Of the last delta, status or epoch snapshot.
     pub seq: i64,
     /// What the legs show together.
@@ -60,12 +62,13 @@ impl Book {
     /// An empty book at the opening of an epoch.
     #[must_use]
     pub fn new(id: Arc<str>, epoch: i64, mapping: i64, legs: Vec<Leg>, now_us: i64) -> Self {
-        Self {
+        let mut book = Self {
             changes_subject: format!("orderbook.changes.{id}").into(),
             trades_subject: format!("orderbook.trades.{id}").into(),
             id,
+            delta_opening: Vec::new(),
             epoch,
-            seq: 1,
+            seq: 0,
             levels: Levels::default(),
             state: BookState::of(legs.iter().map(|leg| leg.state)),
             legs,
@@ -75,7 +78,17 @@ impl Book {
             changed_us: now_us,
             rotation: 0,
             dropped: false,
-        }
+        };
+        book.begin_epoch(epoch);
+        book
+    }
+
+    /// Sequence numbers begin anew: they mean nothing across epochs.
+    pub(crate) fn begin_epoch(&mut self, epoch: i64) {
+        self.epoch = epoch;
+        self.seq = 1;
+        self.delta_opening.clear();
+        encode::put_opening(&mut self.delta_opening, b"delta", &self.id, false, epoch);
     }
 
     /// Place of the leg that an asset feeds.
@@ -145,7 +158,8 @@ impl Book {
         // Enough for two named legs per level, so that the buffer is allocated once.
         let mut payload =
             Vec::with_capacity(416 + self.id.len() + touched.len() * (48 + 40 * self.legs.len().min(4)));
-        encode::put_head(&mut payload, &self.head(ChangeKind::Delta, Some(prev), false));
+        put(&mut payload, &self.delta_opening);
+        encode::put_numbers(&mut payload, &self.head(ChangeKind::Delta, Some(prev), false));
         if let Some(cause) = cause {
             put(&mut payload, b",\"cause\":\"");
             put(&mut payload, self.legs[usize::from(cause)].name.as_bytes());

@@ -4,10 +4,10 @@
 
 use crate::fixed::Price;
 use crate::fixed::{write_integer, write_micro, write_unsigned};
+use crate::json_text::write_text;
 use crate::leg::{BookState, Leg};
 use crate::levels::{LegIndex, Levels, PlatformSizes, Side};
 use crate::normalised::Stamps;
-use crate::scan::write_text;
 
 /// Appends raw bytes.
 pub(crate) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -40,12 +40,22 @@ pub(crate) struct Head<'a> {
 
 /// Appends `{"type":...` up to `"crossed":...`.
 pub(crate) fn put_head(out: &mut Vec<u8>, head: &Head<'_>) {
+    put_opening(out, head.kind, head.yes_id, head.no, head.epoch);
+    put_numbers(out, head);
+}
+
+/// Appends `{"type":...,"book":...,"epoch":...`, which stays the same for a whole epoch.
+pub(crate) fn put_opening(out: &mut Vec<u8>, kind: &[u8], yes_id: &str, no: bool, epoch: i64) {
     put(out, b"{\"type\":\"");
-    put(out, head.kind);
+    put(out, kind);
     put(out, b"\",\"book\":\"");
-    put_view(out, head.yes_id, head.no);
+    put_view(out, yes_id, no);
     put(out, b"\",\"epoch\":");
-    write_integer(out, head.epoch);
+    write_integer(out, epoch);
+}
+
+/// Appends `,"prev":...` up to `"crossed":...`.
+pub(crate) fn put_numbers(out: &mut Vec<u8>, head: &Head<'_>) {
     if let Some(prev) = head.prev {
         put(out, b",\"prev\":");
         write_integer(out, prev);

@@ -2,12 +2,13 @@
 //!
 //! In the order in which data flows:
 //!
-//! - [`scan`] reads JSON in place; [`normalised`] is a venue's message; [`fixed`] its exact numbers.
+//! - [`scan`] and [`json_text`] read JSON in place; [`normalised`] is a venue's message; [`fixed`] its exact numbers.
 //! - [`leg`] is one venue asset in a book; [`levels`] the sizes per leg at each price with their [`digest`].
 //! - [`book`] is one consolidated book, [`merge`] what a message does to it, [`encode`] how it speaks.
 //! - [`store`] holds all books, [`mapping`] says which assets feed them, [`marks`] proves that nothing was lost.
 //! - [`mirror`] is a client's verifying copy, [`complement`] the NO view of a message.
-//! - [`venue_book`] is one asset's own book for the adapters, [`venue_hash`] the venue's checksum over it.
+//! - [`venue_book`] is one asset's own book for the adapters, [`venue_hash`] a venue's
+//!   checksum over it, [`kalshi`] a venue's hot frame read natively.
 //! - [`keys`], [`pattern`], [`view`], [`render`], [`scratch_book`] and [`histogram`] are what stands beside.
 //!
 //! Everything here builds, tests and fuzzes without Python; the module `python` is the border to it.
@@ -20,6 +21,8 @@ pub(crate) mod encode;
 pub mod error;
 pub mod fixed;
 pub mod histogram;
+pub mod json_text;
+pub mod kalshi;
 pub mod keys;
 pub mod leg;
 pub mod levels;

@@ -12,11 +12,11 @@ use crate::book::{Book, MAX_LEGS};
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::fixed::{self, Price, Size};
+use crate::json_text::write_text;
 use crate::keys::{is_platform, yes_id};
 use crate::leg::{Facts, Leg, LegState};
 use crate::levels::{LegIndex, Side};
 use crate::normalised::Stamps;
-use crate::scan::write_text;
 use crate::store::{Resync, Slot, Store, Table, asset_key};
 
 /// One row of a mapping: an asset, the YES book that it feeds, and whether it is its opposite.

@@ -6,8 +6,9 @@ use crate::change::Change;
 use crate::encode::put;
 use crate::error::{Error, Result};
 use crate::fixed::{write_integer, write_unsigned};
+use crate::json_text::write_text;
 use crate::normalised::integer;
-use crate::scan::{Scanner, write_text};
+use crate::scan::Scanner;
 use crate::store::Store;
 
 /// A marks message is split before it grows past this.

@@ -7,10 +7,10 @@ use crate::book::Book;
 use crate::change::Change;
 use crate::encode::{put, put_stamps};
 use crate::fixed::{Price, Size, write_micro};
+use crate::json_text::write_text;
 use crate::leg::LegState;
 use crate::levels::{LegIndex, Side};
 use crate::normalised::{Kind, LevelBuffers, Message, Stamps};
-use crate::scan::write_text;
 
 /// Buffers reused from message to message, so that a warm `apply` allocates for its output only.
 #[derive(Debug, Default)]

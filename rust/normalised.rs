@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 
 use crate::fixed::{Price, Size};
+use crate::json_text::RawText;
 use crate::leg::LegState;
-use crate::scan::{Malformed, RawText, Scan, Scanner};
+use crate::scan::{Malformed, Scan, Scanner};
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

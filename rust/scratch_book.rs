@@ -3,8 +3,8 @@
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::fixed::{Price, Size};
+use crate::json_text::write_text;
 use crate::levels::{LegIndex, Levels, Side};
-use crate::scan::write_text;
 use crate::view::View;
 
 /// Levels per leg under a name.

@@ -278,8 +278,7 @@ impl Store {
         let epoch = self.next_epoch(now_us);
         let mut book = slot.lock();
         book.levels.clear();
-        book.epoch = epoch;
-        book.seq = 1;
+        book.begin_epoch(epoch);
         let mut wishes = Vec::new();
         for leg in book.legs.iter_mut().filter(|leg| leg.state != LegState::Closed) {
             leg.state = LegState::Resync;

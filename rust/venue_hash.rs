@@ -4,8 +4,8 @@
 use sha1::{Digest, Sha1};
 
 use crate::encode::put;
+use crate::json_text::write_text;
 use crate::levels::Side;
-use crate::scan::write_text;
 use crate::venue_book::{VenueBook, VenueLevel};
 
 /// What the venue states beside its levels.

@@ -145,6 +145,31 @@ def kalshi_contestants(count: int) -> list[Contestant]:
 
         return then(run, check)
 
+    def ours_bare() -> Callable[[], None]:
+        from wup._core import VenueBook, complement, kalshi_delta
+
+        book = VenueBook()
+        message = json.loads(snapshot)["msg"]
+        book.replace(message["yes_dollars_fp"], [])
+        for price, size in message["no_dollars_fp"]:
+            book.set("ask", complement(price), size)
+
+        def run() -> None:
+            add, read = book.add, kalshi_delta
+            for text in raw:
+                _sid, _seq, _ticker, side, price, delta, _venue_us = read(text) or (
+                    0,
+                    0,
+                    "",
+                    "bid",
+                    "",
+                    "",
+                    0,
+                )
+                add(side, price, delta)
+
+        return then(run, lambda: agree(book.levels()[0]))
+
     def synpath_books() -> Callable[[], None]:
         from synpath import _core
         from synpath.ws.base import LocalBook
@@ -176,6 +201,7 @@ def kalshi_contestants(count: int) -> list[Contestant]:
     return [
         ("synpath 0.11.0, handle_raw", synpath_stream),
         ("synpath 0.11.0, bare core", synpath_books),
+        ("wup, bare core (kalshi_delta, VenueBook)", ours_bare),
         ("wup, adapter (own book, absolute sizes)", ours_adapter),
         ("wup, adapter + store (merged, digest, encoded change)", ours_whole),
     ]

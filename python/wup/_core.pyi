@@ -41,6 +41,7 @@ __all__ = [
     "cell_hash",
     "complement",
     "format_micro",
+    "kalshi_delta",
     "market_hash",
     "matches",
     "mirror_message",
@@ -86,6 +87,15 @@ def unmapped_aggregate(platform: str, slug: str) -> str:
 
 def matches(pattern: str, book: str) -> bool:
     """NATS rules over three tokens; wildcards never match NO ids. ParseError for what is no pattern."""
+
+def kalshi_delta(
+    frame: bytes, use_yes_price: bool = False
+) -> tuple[int, int, str, Side, str, str, int | None] | None:
+    """Kalshi's `orderbook_delta` read natively: (sid, seq, ticker, side, price, delta, venue_us).
+
+    Side and price in YES coordinates, numbers in shortest form. None for every other frame and for every
+    unusual form of this one: the adapter reads those.
+    """
 
 def mirror_message(message: bytes) -> bytes:
     """The NO view of a YES snapshot, delta, status or trade message, or back (the digest stays)."""
@@ -239,7 +249,7 @@ class BookStore:
         """The last epoch given out; keep it where the next process finds it."""
 
     def stats(self) -> dict[str, int]:
-        """books, assets, and counts: messages, changes, ignored, holes, bad, unknown_asset, resyncs, panics."""
+        """books, assets; counts: messages, changes, ignored, holes, bad, unknown_asset, resyncs, panics."""
 
     def __len__(self) -> int: ...
 

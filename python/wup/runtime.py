@@ -235,7 +235,7 @@ class Process:
                 await task
 
         self._stack.push_async_callback(end)
-        self._tables.put_nowait(await source.start())
+        self._tables.put_nowait(await source.start(wait_s=0))
 
     async def _hand_over(self) -> None:
         while True:

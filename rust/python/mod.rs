@@ -26,8 +26,8 @@ mod _core {
     use super::change::PyChange;
     #[pymodule_export]
     use super::functions::{
-        cell_hash, complement, format_micro, market_hash, matches, mirror_message, parse_micro, salt,
-        unmapped_aggregate,
+        cell_hash, complement, format_micro, kalshi_delta, market_hash, matches, mirror_message, parse_micro,
+        salt, unmapped_aggregate,
     };
     #[pymodule_export]
     use super::histogram::PyHistogram;

@@ -19,14 +19,6 @@ from wup.venues.polymarket.catalog import PolymarketCatalogue
 
 
 @pytest.fixture
-async def rest() -> AsyncIterator[VenueRest]:
-    server = VenueRest()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
 async def polymarket(rest: VenueRest) -> AsyncIterator[PolymarketCatalogue]:
     catalogue = PolymarketCatalogue(rest.urls)
     yield catalogue

@@ -37,11 +37,11 @@ async def eventually(right: Callable[[], bool], seconds: float = 20) -> None:
 
 
 @pytest.fixture
-async def rest() -> AsyncIterator[VenueRest]:
-    server = VenueRest(gamma={f"e{n}": gamma_event(f"e{n}", [gamma_market(n)]) for n in range(3)})
-    await server.start()
-    yield server
-    await server.stop()
+def rest(rest: VenueRest) -> VenueRest:
+    """Three events."""
+    for number in range(3):
+        rest.gamma[f"e{number}"] = gamma_event(f"e{number}", [gamma_market(number)])
+    return rest
 
 
 @pytest.fixture

@@ -52,11 +52,12 @@ def mapping(kalshi_rules: str | None = None) -> str:
 
 
 @pytest.fixture
-async def rest() -> AsyncIterator[VenueRest]:
-    server = VenueRest(gamma={"fed": EVENT}, kalshi={"KXFED-26DEC": TICKER}, series={"KXFED": {}})
-    await server.start()
-    yield server
-    await server.stop()
+def rest(rest: VenueRest) -> VenueRest:
+    """One event on each venue."""
+    rest.gamma["fed"] = EVENT
+    rest.kalshi["KXFED-26DEC"] = TICKER
+    rest.series["KXFED"] = {}
+    return rest
 
 
 @pytest.fixture
@@ -479,11 +480,17 @@ async def test_a_busy_port_names_its_setting(start: Start, rest: VenueRest, redi
 
 
 async def test_venue_down_serves_last_good_data(
-    start: Start, follow: Any, http: httpx2.AsyncClient, rest: VenueRest, tmp_path: Path
+    start: Start,
+    follow: Any,
+    http: httpx2.AsyncClient,
+    rest: VenueRest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With both venues down a restarted service has events and mapping from Redis, with their age."""
     (tmp_path / "mappings").mkdir()
     (tmp_path / "mappings" / "fed.toml").write_text(mapping())
+    monkeypatch.setattr("wup.events.discovery._OPEN_BASE_S", 0.05)
     first = await start()
     await first.settled()
     await first.stop()

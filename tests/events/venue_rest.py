@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -121,6 +125,13 @@ class VenueRest:
     async def stop(self) -> None:
         await self._server.stop()
 
+    def reset(self) -> None:
+        """Nothing listed, no fault, nothing counted."""
+        for listing in (self.gamma, self.clob, self.kalshi, self.series, self.once, self.hits):
+            listing.clear()
+        self.fault = None
+        self.page = 2
+
     @property
     def urls(self) -> SimpleNamespace:
         """Settings of both venues."""
@@ -172,3 +183,20 @@ class VenueRest:
     async def _kalshi_series(self, request: Request) -> Response:
         series = self.series.get(request.path_params["ticker"])
         return self._answer("series", None if series is None else {"series": series})
+
+
+@contextlib.contextmanager
+def in_thread() -> Iterator[VenueRest]:
+    """A server with a loop of its own, for many tests: starting one for each costs more than the tests."""
+    server = VenueRest()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="venue-rest")
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+        yield server
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -18,9 +18,9 @@ from wup.gateway import Gateway, Limits
 
 async def stopped(gateway: Gateway, books: list[str], **options: Any) -> RawClient:
     """A client that subscribes and then does not read."""
-    client = await RawClient.open(gateway.port, limit=4096)
+    client = await RawClient.open(gateway.port, limit=65536)
     sock: socket.socket = client.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     client.op("subscribe", "s", books=books, **options)
     await client.message("subscribed")
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]

@@ -43,31 +43,46 @@ FOREVER = 1 << 62
 TIMER_US = 50_000
 HEALED_US = 10_000_000
 
-COMMON = (
-    "drop duplicate reorder malformed truncate unknown_type unknown_field skip_book silence reset close "
-    "maintenance burst halt"
-).split()
+COMMON = """
+    drop duplicate reorder malformed truncate unknown_type unknown_field skip_book silence reset close
+    maintenance burst halt
+"""
 MENU = {
-    "kalshi": [
-        *COMMON,
-        *"skip_seq repeat_seq reset_seq early_delta negative channel_error overflow command_limit".split(),
-    ],
-    "polymarket": [
-        *COMMON,
-        *"mute no_event_type strings_for_arrays empty_optional mixed_array late_trade trade_on_no tick_change".split(),
-    ],
+    "kalshi": f"""{COMMON}
+        skip_seq repeat_seq reset_seq early_delta negative channel_error overflow command_limit
+    """.split(),
+    "polymarket": f"""{COMMON}
+        mute no_event_type strings_for_arrays empty_optional mixed_array late_trade trade_on_no tick_change
+    """.split(),
 }
 LASTING = frozenset(
-    "silence mute no_event_type strings_for_arrays empty_optional mixed_array late_trade trade_on_no early_delta "
-    "command_limit maintenance halt".split()
+    [
+        "silence",
+        "mute",
+        "no_event_type",
+        "strings_for_arrays",
+        "empty_optional",
+        "mixed_array",
+        "late_trade",
+        "trade_on_no",
+        "early_delta",
+        "command_limit",
+        "maintenance",
+        "halt",
+    ]
 )
 # A frame that did not arrive, or not so that it could be read, or that lies about the book.
-LOSSES = frozenset("drop silence mute malformed truncate reorder negative".split())
+# Frames of a mixed array wait for one another.
+LOSSES = frozenset(["drop", "silence", "mute", "malformed", "truncate", "reorder", "negative", "mixed_array"])
 GRACE_US = {"kalshi": 0, "polymarket": 250_000 + TIMER_US}
 
 
 class WrongBook(AssertionError):
     """A live leg that differs from the truth without excuse."""
+
+
+class NotHealed(AssertionError):
+    """A leg that does not come back after the last fault."""
 
 
 class Run:
@@ -108,7 +123,7 @@ class Run:
         self._open_at_us: int | None = START_US
         self._next_timer_us = START_US
         self._next_beat_us = FOREVER
-        self._delivered = 0
+        self._delivered = self._seen = 0
         self.frames = self.compared = self.resyncs = 0
         self.down_us = 0
         self.faults: dict[str, int] = {}
@@ -149,7 +164,9 @@ class Run:
             self._record("sent", text.encode())
             self._later_number += 1
             # In order, and some milliseconds on their way.
-            at_us = max(self.now_us + self.rng.randint(1_000, 20_000), max((x[0] for x in self._later), default=0))
+            at_us = max(
+                self.now_us + self.rng.randint(1_000, 20_000), max((x[0] for x in self._later), default=0)
+            )
             heapq.heappush(self._later, (at_us, self._later_number, self.connection, text))
 
     def _repair(self, platform: str, assets: tuple[str, ...], why: str, connection: str) -> None:
@@ -231,6 +248,7 @@ class Run:
                 self._transaction(events)
                 continue
             self._drain()
+            self._lost()
         self.now_us = max(self.now_us, end_us)
 
     def engine_timer(self) -> None:
@@ -245,7 +263,6 @@ class Run:
         self._wishes = []
 
     def _transaction(self, events: Any) -> None:
-        before_done = len(self.exchange.menu.done)
         event = next(events, None)
         if event is None:
             return
@@ -256,22 +273,28 @@ class Run:
         self.exchange.engine_event(event)
         self._drain()
         asset = event.market.listing.assets[0]
-        lost = {
-            self._asset(named)
-            for done in self.exchange.menu.done[before_done:]
-            if done.kind in LOSSES
-            for named in done.assets
-        }
+        lost = self._lost()
         grace = GRACE_US[self.platform]
         if self.platform == "kalshi":
             if self._delivered and not lost:
                 self.excused = dict.fromkeys(self.excused, 0)
         elif event.changes and not lost:
             self.excused[asset] = min(self.excused[asset], self.now_us + grace)
-        for named in lost:
-            if named in self.excused:
-                self.excused[named] = FOREVER
         self.compare(asset)
+
+    def _lost(self) -> set[str]:
+        """Assets of which frames were lost since the last call: not to be blamed for it yet."""
+        done = self.exchange.menu.done
+        lost = {
+            self._asset(named)
+            for fault in done[self._seen :]
+            if fault.kind in LOSSES
+            for named in fault.assets
+        } & set(self.markets)
+        self._seen = len(done)
+        for asset in lost:
+            self.excused[asset] = FOREVER
+        return lost
 
     def _asset(self, named: str) -> str:
         market = self.exchange.market_of(named)
@@ -297,10 +320,11 @@ class Run:
         if self.now_us <= self.excused[asset]:
             return
         if self.reader.books[asset] != self.truth(asset):
+            done = [(d.at_us - START_US, d.kind, d.frame, d.assets) for d in self.exchange.menu.done[-6:]]
             raise WrongBook(
                 f"{self.platform} seed {self.seed}: {asset} differs at {self.now_us - START_US} us: "
                 f"{difference(self.reader.books[asset], self.truth(asset))}; bad {self.bad}; "
-                f"faults {[(d.at_us - START_US, d.kind, d.frame, d.assets) for d in self.exchange.menu.done[-6:]]}"
+                f"faults {done}"
             )
 
     def go(self, seconds: float = 4.0) -> None:
@@ -318,18 +342,29 @@ class Run:
             self.faults[kind] = self.faults.get(kind, 0) + 1
         self.exchange.menu.clear()
         self.exchange.refuse_until_us = 0
-        self.until(self.now_us + HEALED_US)
-        for asset in self.markets:
-            if self.reader.state.get(asset) != "live":
-                raise AssertionError(
-                    f"{self.platform} seed {self.seed}: {asset} is {self.reader.state.get(asset)} "
-                    f"({self.reader.why.get(asset)}) ten seconds after the last fault; bad {self.bad}"
-                )
-            self.excused[asset] = 0
-            self.compare(asset)
+        healed_us = self.now_us + HEALED_US
+        while (sick := self._sick()) and self.now_us < healed_us:
+            self.until(self.now_us + 500_000)
+        if sick:
+            raise NotHealed(
+                f"{self.platform} seed {self.seed}: ten seconds after the last fault {sick}; bad {self.bad}"
+            )
         self.resyncs = sum(
-            message.get("state") == "resync" for _, message in self.reader.messages if message["type"] == "state"
+            message.get("state") == "resync"
+            for _, message in self.reader.messages
+            if message["type"] == "state"
         )
+
+    def _sick(self) -> dict[str, str]:
+        """Assets that are not live, or not the true book."""
+        sick: dict[str, str] = {}
+        for asset in self.markets:
+            state = self.reader.state.get(asset, "unknown")
+            if state != "live":
+                sick[asset] = f"{state} ({self.reader.why.get(asset)})"
+            elif self.reader.books[asset] != self.truth(asset):
+                sick[asset] = "different"
+        return sick
 
     def figures(self) -> Mapping[str, int]:
         """What happened."""

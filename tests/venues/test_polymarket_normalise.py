@@ -137,22 +137,100 @@ def test_a_mismatch_that_nothing_explains_is_a_loss_after_two_seconds() -> None:
     assert shown.repairs[-1].assets == (YES,)
 
 
-def test_a_trade_with_an_unknown_price_is_shown_by_the_top_and_explained_later() -> None:
-    """When the next transaction begins, one that may be a trade is shown if the reported best prices fit."""
+def test_a_change_that_nothing_explains_is_a_loss_at_the_next_timestamp() -> None:
+    """A trade's price is among those that it swept. A hash that none of them explains is a loss, also at the
+    top of the book: it is not shown, and the next transaction ends the wait."""
     book = Book(BIDS, ASKS)
     shown = started(book)
     book.apply(("BUY", "0.311", "4"))
     book.last = "0.3105"
     assert shown.frame(raw(book.change(("BUY", "0.311", "4")))) == []
-    (update,) = shown.frame(raw(book.move(("BUY", "0.2", "8"))))
-    assert isinstance(update, BookChanged)
-    assert update.bids == [("0.311", "4")]
-    book_trade = book.trade("0.3105")
-    (update, _) = shown.frame(raw(book_trade))
-    assert isinstance(update, BookChanged)
+    shown.frame(raw(book.move(("BUY", "0.2", "8"))))
+    assert (shown.state[YES], shown.why[YES]) == ("resync", "hash_mismatch")
+
+
+def test_a_trade_message_in_time_explains_its_change() -> None:
+    """The price that was not among the swept ones comes with the trade's message, before the next
+    transaction: the change is proven and shown."""
+    book = Book(BIDS, ASKS)
+    shown = started(book)
+    book.apply(("BUY", "0.311", "4"))
+    book.last = "0.3105"
+    shown.frame(raw(book.change(("BUY", "0.311", "4"))))
+    shown.frame(raw(book.trade("0.3105")))
     assert shown.book(YES) == book.truth()
+    assert shown.normaliser.checks == {"match": 2, "mismatch": 0, "unknown": 0}
+
+
+def test_while_a_trade_is_awaited_the_best_prices_gate() -> None:
+    """After a book whose trade is still to come no hash can match: changes are shown by the best prices,
+    and the trade's message proves all of them at once."""
+    book = Book(BIDS, ASKS)
+    shown = started(book)
+    book.apply(("BUY", "0.311", "9"))
+    book.last = "0.3105"
+    shown.frame(raw(book.book(first=False)))
+    trade = book.trade("0.3105")
+    assert len(shown.frame(raw(book.move(("BUY", "0.2", "8"))))) == 1
+    assert shown.normaliser.checks["unknown"] == 2
+    shown.frame(raw(trade))
     shown.wait(5)
+    assert (shown.state[YES], shown.book(YES)) == ("live", book.truth())
+    assert shown.normaliser.checks == {"match": 2, "mismatch": 0, "unknown": 2}
+
+
+def test_a_sweep_of_many_levels_is_proven_by_the_last_one() -> None:
+    """The market's last trade is the last level of the sweep, however many it met."""
+    bids = {f"0.{300 + number}": "5" for number in range(40)}
+    book = Book(bids, ASKS)
+    shown = started(book)
+    sweep = [("BUY", f"0.{339 - number}", "0") for number in range(30)]
+    book.apply(*sweep)
+    book.last = "0.310"
+    for change in sweep:
+        shown.frame(raw(book.change(change)))
+    assert shown.book(YES) == book.truth()
+    assert shown.normaliser.checks == {"match": 2, "mismatch": 0, "unknown": 0}
+
+
+def test_a_book_that_lacks_a_change_already_seen_is_not_shown() -> None:
+    """A change came before the first book and is later than it: that book is not the present one."""
+    book = Book(BIDS, ASKS)
+    shown = reader()
+    late = book.book()
+    shown.frame(raw(book.move(("BUY", "0.2", "8"))))
+    shown.frame(raw([late]))
+    assert (shown.state, shown.bad) == ({}, ["older"])
+    assert shown.repairs[-1].assets == (YES,)
+
+
+def test_a_book_of_the_old_subscription_does_not_answer_a_repair() -> None:
+    """Between unsubscribe and the first book of the new subscription changes are not sent: a book that was
+    on its way before, without the facts of a first one, is not shown."""
+    book = Book(BIDS, ASKS)
+    shown = started(book)
+    session = PolymarketSession(PolymarketSettings())
+    session.opened([YES])
+    for text in session.repair([YES]):
+        shown.sent(text.encode())
+    shown.frame(raw(book.book(first=False)))
+    assert shown.state[YES] == "resync"
+    book.apply(("BUY", "0.2", "8"))
+    shown.frame(raw([book.book()]))
+    assert (shown.state[YES], shown.book(YES)) == ("live", book.truth())
+
+
+def test_a_book_without_the_facts_is_shown_and_a_first_one_asked_for_once() -> None:
+    """When the first book was lost, one after a trade is the venue's word too; but nothing could be proven
+    from then on, so a first book is asked for."""
+    book = Book(BIDS, ASKS)
+    shown = reader()
+    shown.frame(raw(book.book(first=False)))
     assert shown.state[YES] == "live"
+    assert [(repair.assets, repair.why) for repair in shown.repairs] == [((YES,), "no_first_book")]
+    book.apply(("BUY", "0.2", "8"))
+    shown.frame(raw(book.book(first=False)))
+    assert len(shown.repairs) == 1
 
 
 def test_a_lost_change_away_from_the_top_is_a_loss_at_the_next_timestamp() -> None:
@@ -361,7 +439,7 @@ def test_a_book_that_never_comes_is_asked_for_three_times_and_then_given_up() ->
     shown = reader()
     for text in session.opened([YES]):
         shown.sent(text.encode())
-    for _ in range(41):
+    for _ in range(24):
         if any(isinstance(output, RepairWanted) for output in shown.wait(1)):
             for text in session.repair([YES]):
                 shown.sent(text.encode())

@@ -232,4 +232,8 @@ class NatsBus:
                 await asyncio.wait_for(self._client.flush(), 2)
         except (TimeoutError, NatsError):
             logs.log("bus").info("nats flush at close failed", name=self._name)
-        await self._client.close()
+        try:
+            await self._client.close()
+        except RuntimeError as problem:
+            # The client writes its last bytes even when the server has closed the socket before.
+            logs.log("bus").info("nats was gone at close", name=self._name, error=repr(problem))

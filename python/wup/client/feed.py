@@ -160,7 +160,9 @@ class Feed:
         self._subscriptions.append(subscription)
         self._with_options = self._with_options or depth is not None or every_ms is not None
         self._routes.clear()
-        if self._ws is not None:
+        if self._fatal is not None:
+            subscription.fail(self._fatal)
+        elif self._ws is not None:
             self._ask_for(subscription)
         return subscription
 

@@ -179,7 +179,9 @@ class Publisher:
         while self._events or self._gone_events:
             batch = dict(list(self._events.items())[:50])
             gone = set(self._gone_events)
-            await self._store.save_events({key: records.event_record(e) for key, e in batch.items()}, gone)
+            # Large events take long to encode, and this loop may be the one that carries the books.
+            encoded = await asyncio.to_thread(_encoded, batch)
+            await self._store.save_events(encoded, gone)
             for key, event in batch.items():
                 if self._events.get(key) is event:
                     del self._events[key]
@@ -273,3 +275,7 @@ class Publisher:
         if wrong:
             logs.bad_input("events", "", "redis_value_changed", wrong[0], keys=len(wrong))
             self._stored = None
+
+
+def _encoded(events: dict[EventKey, VenueEventRecord]) -> dict[EventKey, str]:
+    return {key: records.event_record(event) for key, event in events.items()}

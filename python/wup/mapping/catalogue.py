@@ -37,6 +37,8 @@ class VenueMarket:
     """All rule texts, joined: what `rules_sha256` is taken over."""
     outcomes: tuple[str, ...] = ()
     """The venue's names of the outcomes, one per asset; empty where an asset has two sides of its own."""
+    line: str | None = None
+    """The number that the market is about (a total, a handicap, a strike), where it is about one."""
     tick: str | None = None
     min_size: str | None = None
     close_us: int | None = None

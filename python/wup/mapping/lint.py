@@ -210,6 +210,13 @@ def _leg(
         )
     if leg.relation == "complement" and leg.polarity != "inverted":
         yield f'{leg.where}: a complement is merged inverted; set polarity = "inverted"'
+    told = None if leg.evidence is None else leg.evidence.fields.get("polarity")
+    if told is not None and told != leg.polarity:
+        yield (
+            f"{leg.where}: polarity is {leg.polarity!r}, but {told!r} was confirmed (evidence); "
+            "compare the rule "
+            "texts again and confirm anew, do not turn the word alone"
+        )
     yield from _line(market, leg)
     yield from _start(aggregate, market, leg)
 

@@ -12,6 +12,7 @@ import random
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -22,6 +23,7 @@ from wup.clock import SYSTEM_CLOCK
 from wup.mapping.catalogue import CatalogueError, EventNotFound
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from wup.clock import Clock
@@ -30,6 +32,7 @@ _ATTEMPTS = 3
 _PATIENCE_S = 5.0
 """A longer `Retry-After` is the caller's business: it has last good data to serve meanwhile."""
 _MAX_BYTES = 32 * 1024 * 1024
+_INLINE_BYTES = 32 * 1024
 _MAX_DIGITS = 100
 """Token ids have 78; what is longer is no number of a venue."""
 _MICROSECOND = 1_000_000
@@ -66,6 +69,12 @@ class TokenBucket:
                 await asyncio.sleep(max(held, (1 - self._tokens) / self._rate, 0.001))
 
 
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    # Reading the certificates takes 50 ms: once is enough for all clients.
+    return httpx2.create_ssl_context()
+
+
 class RestClient:
     """GET requests to one venue's REST API.
 
@@ -93,6 +102,7 @@ class RestClient:
             timeout=httpx2.Timeout(timeout, connect=min(timeout, 5.0)),
             headers={"accept": "application/json", "user-agent": "wup"},
             follow_redirects=False,
+            verify=_tls(),
         )
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
@@ -139,6 +149,10 @@ class RestClient:
         if status != 200:
             raise CatalogueError(f"{self.platform}: {path}: HTTP {status}")
         try:
+            if len(body) > _INLINE_BYTES:
+                # An event of 2 MB takes 50 ms to read; in another thread nobody else waits for more than a
+                # switch of threads.
+                return await asyncio.to_thread(read_json, bytes(body))
             return read_json(bytes(body))
         except ValueError as error:
             raise CatalogueError(f"{self.platform}: {path}: not JSON: {error}") from error

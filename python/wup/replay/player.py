@@ -153,6 +153,10 @@ class Player:
 
     def _map_found(self) -> None:
         """Books for assets that nothing maps (wire.md section 1)."""
+        if self._table is not None:
+            # The log's own mapping says what has a book.
+            self._found.clear()
+            return
         known = len(self._rows)
         for instrument in self._found:
             platform, asset = instrument.platform, instrument.asset_id

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from wup.sim.exchange import Connection, Exchange, Refusal
 from wup.sim.fixed import CENT
 from wup.sim.kalshi import frames
+from wup.sim.kalshi.subscription import BOOK, CHANNELS, NO_FILTER, SEQUENCED, CommandError, Subscription
 from wup.sim.world import KALSHI
 
 if TYPE_CHECKING:
@@ -25,67 +26,7 @@ if TYPE_CHECKING:
     from wup.sim.faults import FaultMenu
     from wup.sim.market import MarketModel
 
-BOOK = "orderbook_delta"
-CHANNELS = frozenset(
-    {
-        BOOK,
-        "ticker",
-        "trade",
-        "fill",
-        "market_positions",
-        "market_lifecycle_v2",
-        "multivariate_market_lifecycle",
-        "communications",
-        "order_group_updates",
-        "user_orders",
-        "cfbenchmarks_value",
-        "cfbenchmarks_value_5hz",
-        "pyth_value",
-    }
-)
-_SEQUENCED = frozenset({BOOK, "trade", "market_lifecycle_v2", "multivariate_market_lifecycle"})
-_NO_FILTER = frozenset({"market_lifecycle_v2", "multivariate_market_lifecycle"})
 _COMMAND_JITTER_US = 3_000
-
-
-class _Subscription:
-    """One sid."""
-
-    __slots__ = ("channel", "live", "open", "seq", "short_acks", "sid", "tickers", "yes_price")
-
-    def __init__(
-        self, sid: int, channel: str, tickers: list[str] | None, *, yes_price: bool, short: bool
-    ) -> None:
-        self.sid = sid
-        self.channel = channel
-        self.tickers: dict[str, None] | None = None if tickers is None else dict.fromkeys(tickers)
-        """None: all markets."""
-        self.live: set[str] = set()
-        """Tickers whose first book was sent."""
-        self.yes_price = yes_price
-        self.short_acks = short
-        self.seq = 0
-        self.open = True
-
-    def number(self) -> int:
-        """The next number of this sid."""
-        self.seq += 1
-        return self.seq
-
-    def numbered(self) -> int | None:
-        """The next number where the channel has numbers, else None."""
-        return self.number() if self.channel in _SEQUENCED else None
-
-    def covers(self, ticker: str) -> bool:
-        """Is the market in this subscription?"""
-        return self.open and (self.tickers is None or ticker in self.tickers)
-
-
-class _CommandError(Exception):
-    def __init__(self, code: int, subscription: _Subscription | None = None) -> None:
-        super().__init__(frames.ERRORS[code])
-        self.code = code
-        self.subscription = subscription
 
 
 class KalshiConnection(Connection):
@@ -96,7 +37,7 @@ class KalshiConnection(Connection):
     ) -> None:
         super().__init__(name, menu, rng, now_us)
         self._exchange = exchange
-        self._subscriptions: dict[str, _Subscription] = {}
+        self._subscriptions: dict[str, Subscription] = {}
         self._last_sid = 0
         # The two start-up orders seen on the wire: each book right after its ack, or all acks first.
         self._book_delay_us = 0 if rng.random() < 0.5 else 4_000
@@ -123,17 +64,17 @@ class KalshiConnection(Connection):
         name, params = command.get("cmd"), command.get("params")
         try:
             if self._hit("command_limit"):
-                raise _CommandError(27)
+                raise CommandError(27)
             if name == "list_subscriptions":
                 open_ones = [(s.channel, s.sid) for s in self._subscriptions.values()]
                 self._send(frames.listing(number, open_ones), "ack")
                 return
             if name not in ("subscribe", "unsubscribe", "update_subscription"):
-                raise _CommandError(5)
+                raise CommandError(5)
             if not isinstance(params, dict) or not params:
-                raise _CommandError(2)
+                raise CommandError(2)
             getattr(self, f"_{name}")(number, params)
-        except _CommandError as error:
+        except CommandError as error:
             sub = error.subscription
             if sub is None:
                 self._send(frames.error(number, error.code), "ack")
@@ -143,15 +84,15 @@ class KalshiConnection(Connection):
     def _subscribe(self, number: int | None, params: dict[str, Any]) -> None:
         channels = params.get("channels")
         if not isinstance(channels, list) or not channels:
-            raise _CommandError(3)
+            raise CommandError(3)
         tickers = self._tickers(params, ids="ticker" in channels)
         for channel in channels:
             if channel not in CHANNELS:
-                raise _CommandError(8)
+                raise CommandError(8)
             if channel == BOOK and not tickers:
-                raise _CommandError(14)
+                raise CommandError(14)
         for channel in dict.fromkeys(channels):
-            self._join(number, channel, None if channel in _NO_FILTER else tickers, params)
+            self._join(number, channel, None if channel in NO_FILTER else tickers, params)
 
     def _join(
         self, number: int | None, channel: str, tickers: list[str] | None, params: dict[str, Any]
@@ -165,7 +106,7 @@ class KalshiConnection(Connection):
                 yes_price = False
             self._limit(tickers, None)
             self._last_sid += 1
-            sub = _Subscription(
+            sub = Subscription(
                 self._last_sid,
                 channel,
                 tickers,
@@ -180,7 +121,7 @@ class KalshiConnection(Connection):
             self._acknowledge(number, sub)
         self._first(sub, added, send_ticker=params.get("send_initial_snapshot") is True)
 
-    def _merge(self, sub: _Subscription, tickers: list[str] | None) -> list[str]:
+    def _merge(self, sub: Subscription, tickers: list[str] | None) -> list[str]:
         if sub.tickers is None or tickers is None:
             sub.tickers = None
             return []
@@ -189,20 +130,20 @@ class KalshiConnection(Connection):
         sub.tickers.update(dict.fromkeys(added))
         return added
 
-    def _acknowledge(self, number: int | None, sub: _Subscription) -> None:
+    def _acknowledge(self, number: int | None, sub: Subscription) -> None:
         tickers = None if sub.short_acks or sub.tickers is None else sorted(sub.tickers)
         self._send(frames.ok(number, sub.sid, sub.numbered(), tickers), "ack")
 
-    def _limit(self, tickers: list[str] | None, sub: _Subscription | None) -> None:
+    def _limit(self, tickers: list[str] | None, sub: Subscription | None) -> None:
         if tickers is None or not self.menu:
             return
         for fault in self.menu.active(self.now_us):
             bound = fault.get("value", 100)
             if fault["kind"] == "market_limit" and isinstance(bound, int) and len(tickers) > bound:
                 self._hit("market_limit")
-                raise _CommandError(26, sub)
+                raise CommandError(26, sub)
 
-    def _first(self, sub: _Subscription, tickers: list[str], *, send_ticker: bool) -> None:
+    def _first(self, sub: Subscription, tickers: list[str], *, send_ticker: bool) -> None:
         if sub.channel == BOOK:
             if self._hit("early_delta"):
                 sub.live.update(tickers)
@@ -223,7 +164,7 @@ class KalshiConnection(Connection):
     def _unsubscribe(self, number: int | None, params: dict[str, Any]) -> None:
         sids = params.get("sids")
         if not isinstance(sids, list) or not sids:
-            raise _CommandError(4)
+            raise CommandError(4)
         for sid in sids:
             sub = self._by_sid(sid)
             del self._subscriptions[sub.channel]
@@ -233,18 +174,18 @@ class KalshiConnection(Connection):
     def _update_subscription(self, number: int | None, params: dict[str, Any]) -> None:
         sids = params.get("sids", [params["sid"]] if "sid" in params else [])
         if not isinstance(sids, list) or len(sids) != 1:
-            raise _CommandError(12)
+            raise CommandError(12)
         sub = self._by_sid(sids[0])
         action = params.get("action")
         if action is None:
-            raise _CommandError(15, sub)
+            raise CommandError(15, sub)
         if action not in ("add_markets", "delete_markets", "get_snapshot"):
-            raise _CommandError(13, sub)
+            raise CommandError(13, sub)
         if action == "get_snapshot" and (sub.channel != BOOK or "market_ticker" in params):
-            raise _CommandError(11, sub)
+            raise CommandError(11, sub)
         tickers = self._tickers(params, ids=sub.channel == "ticker")
         if not tickers:
-            raise _CommandError(14, sub)
+            raise CommandError(14, sub)
         if action == "get_snapshot":
             for ticker in tickers:
                 self._snapshot(sub, ticker, number)
@@ -259,11 +200,11 @@ class KalshiConnection(Connection):
                     sub.live.discard(ticker)
             self._acknowledge(number, sub)
 
-    def _by_sid(self, sid: object) -> _Subscription:
+    def _by_sid(self, sid: object) -> Subscription:
         for sub in self._subscriptions.values():
             if sub.sid == sid and not isinstance(sid, bool):
                 return sub
-        raise _CommandError(7)
+        raise CommandError(7)
 
     def _tickers(self, params: dict[str, Any], *, ids: bool) -> list[str] | None:
         """The markets that a command names; None when it names none."""
@@ -271,20 +212,20 @@ class KalshiConnection(Connection):
         for one, many in (("market_ticker", "market_tickers"), ("market_id", "market_ids")):
             values = params.get(many, [])
             if not isinstance(values, list):
-                raise _CommandError(11)
+                raise CommandError(11)
             values = [*values, params[one]] if one in params else values
             if not all(isinstance(value, str) for value in values):
-                raise _CommandError(11)
+                raise CommandError(11)
             if one == "market_id" and values:
                 if not ids:
-                    raise _CommandError(11)
+                    raise CommandError(11)
                 values = [self._exchange.by_uuid.get(value, value) for value in values]
             named.extend(values)
         return list(dict.fromkeys(named)) or None
 
     # --- market data --------------------------------------------------------------------------------
 
-    def _snapshot(self, sub: _Subscription, ticker: str, number: int | None) -> None:
+    def _snapshot(self, sub: Subscription, ticker: str, number: int | None) -> None:
         market = self._exchange.markets.get(ticker)
         # An unknown ticker is answered by silence; so is one that left before its turn came.
         if market is None or not sub.open or (number is None and not sub.covers(ticker)):
@@ -296,7 +237,7 @@ class KalshiConnection(Connection):
         )
         self._send(text, "snapshot", (ticker,))
 
-    def _next(self, sub: _Subscription, ticker: str) -> int:
+    def _next(self, sub: Subscription, ticker: str) -> int:
         """The number of the next frame of a sid, with the faults of numbering."""
         if self.menu:
             assets = (ticker,)
@@ -339,12 +280,12 @@ class KalshiConnection(Connection):
         if event.changes and self._hit("negative", (ticker,), "delta"):
             self._negative(sub, event)
 
-    def _delta(self, sub: _Subscription, market: Market, change: Change, at_us: int) -> None:
+    def _delta(self, sub: Subscription, market: Market, change: Change, at_us: int) -> None:
         ticker = market.listing.market_id
         text = frames.delta(market, change, at_us, sub.sid, self._next(sub, ticker), yes_price=sub.yes_price)
         self._send(text, "delta", (ticker,))
 
-    def _negative(self, sub: _Subscription, event: EngineEvent) -> None:
+    def _negative(self, sub: Subscription, event: EngineEvent) -> None:
         """A change that nothing in the book covers."""
         first = event.changes[0]
         wrong = type(first)(first.side, first.price, first.new + 1_000 * CENT, 0)
@@ -391,11 +332,11 @@ class KalshiConnection(Connection):
     def overflow(self) -> list[Output]:
         """The client reads too slowly: every sequenced subscription ends with error 25."""
         for sub in list(self._subscriptions.values()):
-            if sub.channel in _SEQUENCED:
+            if sub.channel in SEQUENCED:
                 self._end(sub, 25)
         return self._taken()
 
-    def _end(self, sub: _Subscription, code: int) -> None:
+    def _end(self, sub: Subscription, code: int) -> None:
         self._send(frames.error(None, code, sub.sid, sub.numbered()), "ack")
         sub.open = False
         self._subscriptions.pop(sub.channel, None)

@@ -61,6 +61,7 @@ _TEXT_FACTS = (
     "status",
 )
 _NUMBER_FACTS = ("floor_strike", "cap_strike", "settlement_timer_seconds", "exchange_index")
+_STRIKES = {"floor_strike", "cap_strike"}
 _FEE_FIELDS = ("fee_type", "fee_multiplier")
 
 
@@ -220,7 +221,11 @@ def _market(event: str, raw: object, shared: Mapping[str, str], title: str) -> V
         label=label,
         question=text(raw.get("title")) or f"{title}: {label}",
         status=status,
-        rules=f"{text(raw.get('rules_primary'))}\n\n{text(raw.get('rules_secondary'))}",
+        rules="\n\n".join(filter(None, (text(raw.get("rules_primary")), text(raw.get("rules_secondary"))))),
+        # Between two strikes there is no single number.
+        line=facts.get("floor_strike", facts.get("cap_strike"))
+        if len(_STRIKES & facts.keys()) == 1
+        else None,
         tick=facts.get("tick"),
         min_size=_SMALLEST_SIZE,
         close_us=time_us(raw.get("close_time")),

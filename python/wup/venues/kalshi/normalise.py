@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wup.model import Instrument, Level, VenueEvent
     from wup.venues.base import Output
 
-FIRST_BOOK_US = 10_000_000
+FIRST_BOOK_US = 5_000_000
 EARLY_DELTA_US = 3_000_000
 """A delta without a snapshot: the snapshot is asked for when it does not follow within this time."""
 REPAIR_US = 5_000_000

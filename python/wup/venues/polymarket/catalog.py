@@ -182,6 +182,7 @@ class PolymarketCatalogue:
             status=status,
             rules=f"{rules}\n\n{source}" if source else rules,
             outcomes=(outcomes[0], outcomes[1]),
+            line=facts.get("line"),
             tick=facts.get("tick"),
             min_size=facts.get("min_order_size"),
             close_us=time_us(raw.get("endDate")),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wup.model import Instrument, Level
     from wup.venues.base import Output
 
-FIRST_BOOK_US = 10_000_000
+FIRST_BOOK_US = 8_000_000
 REPAIR_US = 5_000_000
 REPAIRS = 3
 """Repairs in a row without an answer after which the connection is to be replaced (`unrepaired`)."""
@@ -50,6 +50,8 @@ class PolymarketNormaliser:
         # Repairs asked for since the asset's last whole book.
         self._attempts: dict[str, int] = {}
         self._dropped: set[str] = set()
+        # Assets that we unsubscribed and subscribed again: a book may still be one of the old subscription.
+        self._again: set[str] = set()
         # Tokens with a deadline: the timer looks at these only.
         self._due: dict[str, Token] = {}
         self._checks = {"match": 0, "mismatch": 0, "unknown": 0}
@@ -76,9 +78,13 @@ class PolymarketNormaliser:
                     out.append(LegChanged(asset, "resync", "gap"))
         else:
             for asset in assets:
-                self._dropped.discard(asset)
+                wait_us = FIRST_BOOK_US
+                if asset in self._dropped:
+                    self._dropped.discard(asset)
+                    self._again.add(asset)
+                    wait_us = REPAIR_US
                 if asset not in self._tokens or not self._tokens[asset].valid:
-                    self._expected[asset] = now_us + FIRST_BOOK_US
+                    self._expected[asset] = now_us + wait_us
         return out
 
     def _forget(self, asset: str) -> Token | None:
@@ -190,8 +196,18 @@ class PolymarketNormaliser:
         token = self._token(event.asset_id, item.get("market"), out, adopt=True)
         if token is None or token.closed:
             return
+        first = bool(item.get("tick_size"))
+        if token.id in self._again and not first and self._attempts.get(token.id, 0) < REPAIRS:
+            # Sent before our unsubscribe arrived: between it and the first book of the new subscription
+            # (point 9: the one with the tick) changes are not sent to us at all.
+            return
+        self._again.discard(token.id)
         if token.valid and event.venue_us is not None and event.venue_us < token.venue_us:
             out.append(BadInput("older", f"book of {event.venue_us} after {token.venue_us}", token.id))
+            return
+        if not token.valid and event.venue_us is not None and event.venue_us < token.missed_us:
+            out.append(BadInput("older", f"book of {event.venue_us} after {token.missed_us}", token.id))
+            self._doubt([token.id], "gap", now_us, out)
             return
         sent = item.get("hash")
         expected = sent if isinstance(sent, str) and sent else None
@@ -214,12 +230,11 @@ class PolymarketNormaliser:
             out.append(BadInput("crossed_book", f"best bid {token.book.best('bid')}", token.id))
             self._doubt([token.id], "gap", now_us, out)
             return
-        fresh = not token.valid
         token.venue_us = event.venue_us or token.venue_us
         token.stamp = str(item.get("timestamp", ""))
         token.expected = expected
         token.best_bid = token.best_ask = None
-        self._check_book(token, item, now_us, fresh=fresh)
+        self._check_book(token, item, now_us)
         token.end()
         token.valid = True
         self._attempts.pop(token.id, None)
@@ -228,8 +243,13 @@ class PolymarketNormaliser:
         self._set_due(token)
         if not token.mirror:
             out.append(BookReplaced(token.id, event.venue_us))
+            if not (first or token.market.proven or token.market.asked):
+                # The first book, which alone carries the facts of the hash, did not come: without it no
+                # loss would ever show.
+                token.market.asked = True
+                out.append(RepairWanted((token.id,), "no_first_book"))
 
-    def _check_book(self, token: Token, item: Mapping[str, object], now_us: int, *, fresh: bool) -> None:
+    def _check_book(self, token: Token, item: Mapping[str, object], now_us: int) -> None:
         """Prove a whole book. It is shown either way, for it is the venue's own word; what the proof
         decides is whether later hashes mean anything."""
         market = token.market
@@ -245,14 +265,13 @@ class PolymarketNormaliser:
             return
         if token.matches() or token.explain_trade():
             token.verified = True
-        elif fresh or not market.proven:
-            instrument = self._instruments[token.id]
-            token.verified = token.find_facts(instrument, item)
-            # A fresh book carries all that goes into the hash. When that does not prove it, the recipe is
-            # not the one we know, and no mismatch of this market means anything.
+        elif (tick and last) or not market.proven:
+            token.verified = token.find_facts(self._instruments[token.id], item)
+            # The first book carries all that goes into the hash. When that does not prove it, the recipe
+            # is not the one we know, and no mismatch of this market means anything.
             market.proven = market.proven and token.verified
         else:
-            # Not fresh: the trade that made this book may still be on its way.
+            # The trade that made this book may still be on its way.
             token.doubt_us = now_us
         if token.verified:
             market.proven = True
@@ -266,7 +285,8 @@ class PolymarketNormaliser:
         if token is None or token.closed:
             return
         if not token.valid:
-            # Changes before the first book say nothing; the deadline asks for the book.
+            # Changes before the first book say nothing but their time; the deadline asks for the book.
+            token.missed_us = max(token.missed_us, event.venue_us or 0)
             return
         venue_us = event.venue_us
         if venue_us is not None:
@@ -282,12 +302,8 @@ class PolymarketNormaliser:
         try:
             for side, price, size in event.levels:
                 price_key, size_key = shortest(price), shortest(size)
-                if not token.traded:
-                    token.traded = book.best(side) == price_key
                 if book.set(side, price, size):
                     token.held[(side, price_key)] = size_key
-                    if not token.traded:
-                        token.traded = book.best(side) == price_key
         except NumberError as error:
             out.append(BadInput("bad_level", str(error), token.id))
             self._doubt([token.id], "gap", now_us, out)
@@ -308,7 +324,11 @@ class PolymarketNormaliser:
                 token.doubt_us = None
                 self._show(token, out)
                 return
-        elif top is not False:
+            # While a trade has not explained itself no hash of the market can match: the top decides.
+            shown = top is not False and token.doubt_us is not None
+        else:
+            shown = top is not False
+        if shown:
             self._checks["unknown"] += 1
             token.verified = False
             self._show(token, out)
@@ -337,21 +357,13 @@ class PolymarketNormaliser:
     def _give_up(self, token: Token, now_us: int, out: list[Output]) -> None:
         """A newer transaction begins while this one has not become whole.
 
-        Shown only when the top fits and a trade may be the reason that the hash does not; then the trade
-        has two seconds to explain itself. Everything else is a loss.
+        A trade would have been explained by the prices that it swept; what remains is a change of tick
+        without notice, or a loss.
         """
-        if self._provable(token) and token.top_fits() is not False:
-            if token.explain_tick():
-                self._checks["match"] += 1
-                self._show(token, out)
-                return
-            if token.traded or token.doubt_us is not None:
-                self._checks["unknown"] += 1
-                token.verified = False
-                if token.doubt_us is None:
-                    token.doubt_us = now_us
-                self._show(token, out)
-                return
+        if self._provable(token) and token.top_fits() is not False and token.explain_tick():
+            self._checks["match"] += 1
+            self._show(token, out)
+            return
         self._checks["mismatch"] += 1
         self._doubt([token.id], "hash_mismatch", now_us, out)
 
@@ -467,6 +479,7 @@ class PolymarketNormaliser:
         self._markets.clear()
         self._due.clear()
         self._expected.clear()
+        self._again.clear()
         return out
 
     def levels(self, asset_id: str) -> tuple[list[Level], list[Level]] | None:

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 MIN_SIZES = ("5", "1", "15", "10", "0")
 TICKS = ("0.001", "0.01", "0.0001", "0.1", "0.005", "0.0025")
-LAST_PRICES = 16
-"""Prices of one transaction that are tried as the market's last trade price."""
+LAST_PRICES = 48
+"""Forms of a transaction's prices that are tried as the market's last trade price."""
 
 
 class Market:
     """One condition: facts that its tokens share."""
 
-    __slots__ = ("id", "last", "last_known", "last_us", "min_size", "neg_risk", "proven", "tokens")
+    __slots__ = ("asked", "id", "last", "last_known", "last_us", "min_size", "neg_risk", "proven", "tokens")
 
     def __init__(self, market_id: str) -> None:
         self.id = market_id
@@ -41,6 +41,8 @@ class Market:
         """A hash has matched with `last`: of several trades in one millisecond it is the final one."""
         self.proven = False
         """A hash has matched with these facts: from here on a mismatch means something."""
+        self.asked = False
+        """A first book was asked for, because the one that came could not be proven."""
         self.tokens: list[Token] = []
 
 
@@ -48,8 +50,8 @@ class Token:
     """One token's book on this connection.
 
     `valid`: the book is what the venue's frames say. `open`: a transaction of which not every message may
-    have come; its changes wait in `held` and are not shown. `doubt_us`: since when a hash does not match
-    without a reason that is proven.
+    have come; its changes wait in `held` and are not shown. `doubt_us`: since when a whole book, which is
+    the venue's word, has a hash that only a trade still to come can explain.
     """
 
     __slots__ = (
@@ -64,11 +66,11 @@ class Token:
         "id",
         "market",
         "mirror",
+        "missed_us",
         "open",
         "open_due_us",
         "stamp",
         "tick",
-        "traded",
         "valid",
         "venue_us",
         "verified",
@@ -86,10 +88,10 @@ class Token:
         self.verified = False
         self.tick: str | None = None
         self.venue_us = 0
+        self.missed_us = 0
+        """Time of the latest change that came before the first book: an older book lacks it."""
         self.open = False
         self.held: dict[tuple[Side, str], str] = {}
-        self.traded = False
-        """The open transaction touched the top of the book: it may be a trade."""
         self.expected: str | None = None
         self.stamp = ""
         self.best_bid: str | None = None
@@ -108,7 +110,6 @@ class Token:
         """The transaction is over."""
         self.open = False
         self.held.clear()
-        self.traded = False
         self.open_due_us = None
 
     def lose(self, why: str) -> None:
@@ -117,6 +118,7 @@ class Token:
         self.valid = False
         self.verified = False
         self.doubt_us = None
+        self.missed_us = 0
         self.why = why
 
     def top_fits(self) -> bool | None:
@@ -140,7 +142,8 @@ class Token:
         market = self.market
         if self.tick is None or market.min_size is None or market.neg_risk is None or market.last is None:
             return False
-        for price in _last_prices((price for _, price in self.held), self.tick):
+        # A sweep ends with the price that was matched last.
+        for price in _last_prices((price for _, price in reversed(self.held)), self.tick):
             if self._try(market.min_size, self.tick, market.neg_risk, price):
                 return True
         return False

@@ -1,0 +1,67 @@
+"""How a large mapping behaves: run with `-m slow -s` for the full size; the small size guards the path."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+
+import pytest
+
+from mapping.files import venue_event, venue_market
+from wup.bus import LocalBus
+from wup.events.publisher import Publisher
+from wup.mapping.catalogue import VenueEventRecord
+from wup.mapping.compile import Compiler
+from wup.mapping.redis import MappingStore, connect
+from wup.mapping.source import MappingSource
+
+FACTS = {"min_order_size": "5", "neg_risk": "true", "tick": "0.01", "end_time": "2026-12-17T00:00:00Z"}
+
+
+def event(number: int, markets: int = 5) -> VenueEventRecord:
+    """One event with its markets."""
+    listed = (venue_market(f"0x{number * 5 + k:064x}", facts=FACTS) for k in range(markets))
+    return venue_event("polymarket", f"event-{number}", *listed)
+
+
+async def restore(store: MappingStore) -> None:
+    """Nothing of an earlier run."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("events", [200, pytest.param(20_000, marks=pytest.mark.slow)])
+async def test_many_events(redis_url: str, events: int) -> None:
+    """Everything that was published is loaded, and a change of one event reaches a stage by itself."""
+    redis, bus, compiler = connect(redis_url, timeout=60), LocalBus(), Compiler()
+    publisher = Publisher(redis, bus, compiler, restore)
+    took: dict[str, float] = {}
+    began = time.monotonic()
+    for number in range(events):
+        publisher.units_changed(compiler.set_event(event(number)))
+        publisher.event_fetched(event(number))
+    took["compile"], began = time.monotonic() - began, time.monotonic()
+    task = asyncio.create_task(publisher.run())
+    await publisher.settled()
+    took["publish"], began = time.monotonic() - began, time.monotonic()
+    source = MappingSource(redis_url, bus)
+    table = await source.start(wait_s=120)
+    took["full load"] = time.monotonic() - began
+    assert len(table.legs) == len(table.books) == events * 5
+    assert table == compiler.table(table.version)
+    changed = asyncio.Event()
+    source.on_change(lambda _: changed.set())
+    began = time.monotonic()
+    publisher.units_changed(compiler.set_event(event(7, markets=4)))
+    await changed.wait()
+    took["one event"] = time.monotonic() - began
+    assert len(source.table.legs) == events * 5 - 1
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    valkey = (await redis.info("memory"))["used_memory"] // 2**20
+    shown = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items())
+    print(f"\n{events} events, {events * 5} markets: {shown}; {memory} MB here, {valkey} MB in Valkey")
+    await source.stop()
+    publisher.stop()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await redis.aclose()
