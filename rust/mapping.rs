@@ -107,7 +107,9 @@ impl Store {
         for slot in std::mem::take(&mut table.order) {
             let mut book = slot.lock();
             let stays = match wanted.get(&*book.id) {
-                Some(rows) if same_legs(&book, rows) || book.resolved.is_some() => true,
+                // It has said its last word, and stays for its 60 s whatever the mapping says.
+                _ if book.resolved.is_some() => true,
+                Some(rows) if same_legs(&book, rows) => true,
                 Some(_) => {
                     carry(&book, &mut carried);
                     changed.insert(Arc::clone(&book.id));
@@ -120,12 +122,9 @@ impl Store {
                     false
                 }
             };
-            let over = book.resolved.is_some().then(|| Arc::clone(&book.id));
             drop(book);
-            match (stays, over) {
-                (true, _) => kept.push(slot),
-                (false, Some(id)) => table.retired.push((id, slot)),
-                (false, None) => {}
+            if stays {
+                kept.push(slot);
             }
         }
         table.order = kept;
@@ -240,11 +239,8 @@ impl Store {
         touched.dedup();
         book.legs.clear();
         book.recount();
-        // A dropped book speaks no more, except for a resolved one's last word, which it has said.
-        if book.resolved.is_none() {
-            book.send_delta(&touched, None, Stamps::default(), now_us, out);
-            book.send_status(why, now_us, out);
-        }
+        book.send_delta(&touched, None, Stamps::default(), now_us, out);
+        book.send_status(why, now_us, out);
         book.dropped = true;
         self.books.remove(&book.id);
         self.descriptions.remove(&*book.id);
@@ -340,7 +336,9 @@ impl Store {
     /// Drops resolved books whose last status is 60 s old. They are remembered, so that a mapping that still
     /// names them does not open them again and their late messages stay unremarkable.
     pub fn tick(&self, now_us: i64) {
-        let due = |book: &Book| book.resolved.as_ref().is_some_and(|(_, at)| now_us - at >= 60_000_000);
+        let due = |book: &Book| {
+            book.resolved.as_ref().is_some_and(|(_, at)| now_us.saturating_sub(*at) >= 60_000_000)
+        };
         if !self.slots().iter().any(|slot| due(&slot.lock())) {
             return;
         }
@@ -369,9 +367,6 @@ fn same_legs(book: &Book, rows: &[&Row]) -> bool {
 
 /// Notes every leg of a book and what it shows, in the asset's own coordinates.
 fn carry(book: &Book, carried: &mut HashMap<Key, Carried>) {
-    if book.resolved.is_some() {
-        return;
-    }
     for (place, leg) in (0..).zip(&book.legs) {
         let shown = Side::BOTH.into_iter().flat_map(|side| {
             book.levels.of_leg(side, place).map(move |(price, size)| turn(leg.inverted, (side, price, size)))

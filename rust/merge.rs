@@ -285,6 +285,9 @@ impl Book {
                 write_text(&mut payload, text);
             }
         }
+        if message.block {
+            put(&mut payload, b",\"block\":true");
+        }
         payload.push(b',');
         put_stamps(&mut payload, message.stamps, Some(origin.now_us));
         payload.push(b'}');

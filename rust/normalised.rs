@@ -74,6 +74,8 @@ pub struct Message<'a> {
     pub side: Option<Cow<'a, str>>,
     /// Of a trade: the venue's id.
     pub id: Option<Cow<'a, str>>,
+    /// Of a trade: agreed off the book.
+    pub block: bool,
     /// Stamps of the stages before.
     pub stamps: Stamps,
     /// Whether `bids` and `asks` were both there.
@@ -126,6 +128,7 @@ impl<'a> Message<'a> {
                 b"size" => self.size = word(&mut scanner)?.and_then(|text| Size::parse(text.bytes)),
                 b"side" => self.side = word(&mut scanner)?.and_then(|text| text.text()),
                 b"id" => self.id = word(&mut scanner)?.and_then(|text| text.text()),
+                b"block" => self.block = scanner.skip()? == b"true",
                 b"ts" => self.stamps = stamps(&mut scanner)?,
                 b"bids" => {
                     seen[0] = true;

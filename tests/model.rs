@@ -325,9 +325,6 @@ impl World {
         self.store.set_mapping(self.version, table, self.now_us, changes).unwrap();
         let over = self.model.resolved.clone();
         self.model.set_mapping(&table_rows(table));
-        for id in over.iter().filter(|id| !rows.iter().any(|row| row.2 == **id)) {
-            self.retire(id);
-        }
         for book in BOOKS {
             let (old, new) = (legs_of(&before, book), legs_of(rows, book));
             let of_book: Vec<_> = changes.iter().filter(|change| &*change.book == book).collect();

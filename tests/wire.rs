@@ -246,6 +246,10 @@ fn trades() {
         KALSHI.1
     );
     assert_eq!(String::from_utf8(changes[0].payload.clone()).unwrap(), expected);
+    let block = r#","price":"0.5","size":"1","block":true"#;
+    let changes = apply(&store, &message("trade", KALSHI, (1, 3), block), NOW);
+    assert_eq!(read(&changes[0])["block"], true);
+    assert!(read(&changes[0]).get("side").is_none());
 }
 
 /// Epochs only ever rise, also when the clock steps back or the process starts again (rule 2).

@@ -13,7 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!(matches && book.ends_with(".no") && keys::yes_id(book).is_ok()) || pattern.is_no());
     }
     if let Ok((yes, no)) = keys::yes_id(book) {
-        assert_eq!(keys::yes_id(&yes).map(|(id, no)| (id.into_owned(), no)), Ok((yes.clone().into_owned(), false)));
+        assert_eq!(
+            keys::yes_id(&yes).map(|(id, no)| (id.into_owned(), no)),
+            Ok((yes.clone().into_owned(), false))
+        );
         assert_eq!(no, book.ends_with(".no"));
         assert!(Pattern::parse(book).is_ok_and(|pattern| pattern.matches(book)));
     }

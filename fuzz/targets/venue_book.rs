@@ -25,7 +25,11 @@ fuzz_target!(|bytes: &[u8]| {
                 let price = fixed::parse(price).expect("a price that was taken is a number");
                 assert!(0 < price && price < 1_000_000 && (0..=fixed::MAX_SIZE).contains(&size));
                 let ladder = &mut naive[side as usize];
-                if size == 0 { ladder.remove(&price) } else { ladder.insert(price, size) };
+                if size == 0 {
+                    ladder.remove(&price)
+                } else {
+                    ladder.insert(price, size)
+                };
             }
             Err(_) => assert_eq!(book, before),
         }

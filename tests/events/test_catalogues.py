@@ -59,11 +59,15 @@ async def test_polymarket_capture(rest: VenueRest, polymarket: PolymarketCatalog
         assert market.status == "open"
         assert market.result is None
         assert market.close_us == 1_781_654_400_000_000
-        assert json.loads(market.facts["fee_schedule"]) == {
-            "exponent": 1,
-            "rate": 0.05,
-            "takerOnly": True,
-            "rebateRate": 0.25,
+        assert market.fees == {
+            "enabled": "true",
+            "type": "economics_fees",
+            "exponent": "1",
+            "rate": "0.05",
+            "takerOnly": "true",
+            "rebateRate": "0.25",
+            "taker_base_fee": "1000",
+            "maker_base_fee": "1000",
         }
     assert rest.hits["clob"] == 0
 
@@ -97,9 +101,8 @@ async def test_kalshi_fees(rest: VenueRest, kalshi: KalshiCatalogue, captures: P
     )
     first = await kalshi.event("KXMLBGAME-1")
     second = await kalshi.event("KXMLBGAME-2")
-    assert first.markets[0].facts["fee_multiplier"] == "0.5"
-    assert first.markets[0].facts["fee_type"] == "quadratic_with_maker_fees"
-    assert second.markets[0].facts["fee_multiplier"] == "0.07"
+    assert first.markets[0].fees == {"type": "quadratic_with_maker_fees", "multiplier": "0.5"}
+    assert second.markets[0].fees == {"type": "quadratic_with_maker_fees", "multiplier": "0.07"}
     assert rest.hits["series"] == 1
 
 
@@ -113,6 +116,19 @@ async def test_rules_digest(rest: VenueRest, polymarket: PolymarketCatalogue) ->
     assert first.rules == "Pays é."
     assert rules_sha256(first.rules) == "0a0ac0fed238c6add45f04cc6016cde5b2961339efb616306e25de4929813d3f"
     assert second.rules == "A\n\nB"
+
+
+async def test_rules_that_are_not_there_leave_no_gap(rest: VenueRest, kalshi: KalshiCatalogue) -> None:
+    """One rule text alone stands alone, whichever it is."""
+    rest.kalshi["E"] = kalshi_event(
+        "E",
+        [
+            kalshi_market("E-A", rules_primary="A", rules_secondary=""),
+            kalshi_market("E-B", rules_primary=None, rules_secondary="B"),
+            kalshi_market("E-C", rules_primary="A", rules_secondary="B"),
+        ],
+    )
+    assert [m.rules for m in (await kalshi.event("E")).markets] == ["A", "B", "A\n\nB"]
 
 
 async def test_json_lists_in_both_forms(rest: VenueRest, polymarket: PolymarketCatalogue) -> None:

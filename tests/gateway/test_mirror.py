@@ -335,3 +335,23 @@ async def test_trades_only_of_served_books(bench: Bench) -> None:
     bench.mirrors.doubt_all("gap")
     bench.bus.publish(f"orderbook.trades.{FED_25}", b"{}")
     assert bench.ear.of(FED_25) == ["trade", "lost:gap"]
+
+
+async def test_a_useless_answer_to_the_whole_is_asked_again(bench: Bench) -> None:
+    """When everything is fetched and one book's answer is too old, that book alone is asked for again."""
+    engine = bench.engine
+    old = engine.store.snapshot(FED_25)
+    engine.update("kalshi", "KXFED-26DEC-C25", [["0.41", "7"]], [])
+    asked: list[str] = []
+
+    class Late:
+        async def stream(self, pattern: str) -> AsyncIterator[bytes]:
+            asked.append(pattern)
+            for book in engine.store.books(pattern):
+                yield old if book == FED_25 and len(asked) == 1 else engine.store.snapshot(book)
+
+    bench.mirrors._source = Late()
+    bench.mirrors.doubt_all("gap")
+    await bench.settle()
+    assert asked == [">", FED_25]
+    assert bench.agrees()

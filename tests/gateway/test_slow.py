@@ -83,7 +83,7 @@ async def test_slow_reader_is_conflated(engine: Engine, gateway: Gateway, dial: 
 async def test_memory_of_a_stopped_reader_is_bounded(engine: Engine, gateway: Gateway) -> None:
     """What waits for a stopped reader stays under its limits, however much is sent."""
     client = await stopped(gateway, [">"])
-    (connection,) = gateway._core.sessions
+    (connection,) = gateway._core.connections()
     box = connection._box
     assert box is not None
     most = 0
@@ -134,8 +134,10 @@ async def test_stuck_reader_is_closed(engine: Engine, start: Starter) -> None:
     await ready(gateway)
     client = await stopped(gateway, [">"])
     await flood(engine, 800)
+    (connection,) = gateway._core.connections()
+    assert connection._session is not None
     async with asyncio.timeout(8):
-        while gateway._core.sessions and not next(iter(gateway._core.sessions))._session.ended:  # type: ignore[union-attr]
+        while not connection._session.ended:
             await asyncio.sleep(0.05)
     client.writer.transport.resume_reading()  # type: ignore[attr-defined]
     assert await client.close_code() == 4490

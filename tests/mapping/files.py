@@ -50,7 +50,8 @@ def venue_market(market_id: str, **changes: object) -> VenueMarket:
         "rules": f"rules of {market_id}",
         "tick": "0.01",
         "min_size": "1",
-        "facts": {"fee": "0.05"},
+        "fees": {"rate": "0.05"},
+        "facts": {"neg_risk": "true"},
         **changes,
     }
     return VenueMarket(**fields)  # type: ignore[arg-type]

@@ -67,7 +67,12 @@ def test_three_legs_in_one_book() -> None:
         "A label",
         None,
     )
-    assert (table.legs[2].tick, table.legs[2].min_size, table.legs[2].facts) == ("0.01", "1", {"fee": "0.05"})
+    assert (table.legs[2].tick, table.legs[2].min_size, table.legs[2].facts) == (
+        "0.01",
+        "1",
+        {"neg_risk": "true"},
+    )
+    assert table.legs[2].fees == {"rate": "0.05"}
     assert compiler.problems() == []
     assert compiler.home(("polymarket", "tex-nyy")) == "mlb-tex-nyy"
 

@@ -198,10 +198,7 @@ impl Model {
                 self.assets.insert(key, Asset::new());
             }
         }
-        let kept = self
-            .table
-            .iter()
-            .filter(|row| over(row.2) && !gone(row.2) && table.iter().any(|new| new.2 == row.2));
+        let kept = self.table.iter().filter(|row| over(row.2) && !gone(row.2));
         let kept: Vec<Row> = kept.copied().collect();
         self.table = table.iter().filter(|row| !over(row.2)).copied().chain(kept).collect();
         self.routes = table.to_vec();

@@ -77,6 +77,18 @@ def test_a_number_that_goes_back_is_a_reset() -> None:
     assert shown.state == {A: "live", B: "resync"}
 
 
+def test_a_snapshot_out_of_order_is_not_used() -> None:
+    """A snapshot that arrives after a later frame may be older than what that frame said: the book stays
+    doubtful until a snapshot in order."""
+    shown = reader(A)
+    shown.frame(ok(1))
+    shown.frame(delta(A, 3, "yes", "0.4000", "1.00"))
+    shown.frame(snapshot(A, 2, LEVELS))
+    assert shown.state == {}
+    shown.frame(snapshot(A, 4, LEVELS))
+    assert shown.state == {A: "live"}, "4 shows a hole after 2, and is whole in itself"
+
+
 def test_a_snapshot_that_reveals_the_gap_is_good_itself() -> None:
     """The frame after a hole may be a snapshot: its own book is exact from there on."""
     shown = started()

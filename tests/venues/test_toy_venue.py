@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import random
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import orjson
 from websockets.asyncio.server import ServerConnection, serve
 
-import wup
 from normalizer.feed import Feed, Reader, table
 from venues.toy import VENUE as TOY
 from venues.toy.settings import ToySettings
@@ -100,32 +98,3 @@ async def test_the_stages_take_a_new_venue() -> None:
     assert reader.types(A) == ["snapshot", "state", "snapshot", "snapshot"] + ["state"] * (
         reader.types(A).count("state") - 1
     )
-
-
-def named_in_code(file: Path) -> set[str]:
-    """Names of venues in a module's code: identifiers, imports and strings, not prose about it."""
-    tree = ast.parse(file.read_text())
-    prose = {
-        id(node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    }
-    words: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
-            words.add(node.value)
-        elif isinstance(node, ast.Name):
-            words.add(node.id)
-        elif isinstance(node, ast.ImportFrom):
-            words.add(node.module or "")
-    return {name for name in VENUES if any(name in word.lower() for word in words)}
-
-
-def test_no_venue_is_named_outside_its_folder() -> None:
-    """A venue's name is in its folder and in the registration, and in no code of any stage."""
-    root = Path(wup.__file__).parent
-    allowed = ("venues/", "sim/", "demo/")
-    named = {
-        str(file.relative_to(root)): found for file in root.rglob("*.py") if (found := named_in_code(file))
-    }
-    assert {name: found for name, found in named.items() if not name.startswith(allowed)} == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from wup.cli import stages, tools
+from wup.mapping.command import app as mapping
 
 app = typer.Typer(
     name="wup",
@@ -15,6 +16,7 @@ app = typer.Typer(
 )
 stages.register(app)
 tools.register(app)
+app.add_typer(mapping, name="map", help="Mapping files: check them, link markets, look at what is merged.")
 
 
 def main() -> None:

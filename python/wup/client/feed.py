@@ -30,6 +30,7 @@ _SILENT_S = 5.0
 _OPEN_S = 10.0
 _MAX_MESSAGE = 64 * 1024 * 1024
 _RESYNC_DELAY_S = 0.05
+_RESYNC_DELAY_MAX_S = 5.0
 _RESYNC_AT_ONCE = 200
 _FATAL_CLOSES = frozenset({1002, 1003, 1007, 1009, 4400, 4401, 4403})
 _FATAL_STATUSES = frozenset({400, 401, 403, 404, 421, 426})
@@ -103,6 +104,7 @@ class Feed:
         self._doubtful: set[str] = set()
         self._resync_timer: asyncio.TimerHandle | None = None
         self._senders: set[asyncio.Task[None]] = set()
+        self._resync_delay = _RESYNC_DELAY_S
         self._count = 0
 
     async def __aenter__(self) -> Feed:
@@ -300,6 +302,8 @@ class Feed:
             key = (book_id, body.get("depth"), body.get("every_ms"))
         book = self.books.get(key)
         if book is None:
+            if kind != "snapshot":
+                return  # on its way when we unsubscribed
             book = self.books[key] = LiveBook(*key)
         was_exact = book.exact
         try:
@@ -309,6 +313,7 @@ class Feed:
         if verdict == "exact":
             if kind == "snapshot":
                 self._doubtful.discard(book_id)
+                self._resync_delay = _RESYNC_DELAY_S
                 self._learn(key, book, message)
             elif kind == "status":
                 self._learn(key, book, message)
@@ -371,7 +376,9 @@ class Feed:
         self._doubtful.add(book_id)
         if self._resync_timer is None:
             loop = asyncio.get_running_loop()
-            self._resync_timer = loop.call_later(_RESYNC_DELAY_S, self._send_resync)
+            self._resync_timer = loop.call_later(self._resync_delay, self._send_resync)
+            # A server that answers with books that do not verify is asked ever more slowly.
+            self._resync_delay = min(2 * self._resync_delay, _RESYNC_DELAY_MAX_S)
 
     def _send_resync(self) -> None:
         self._resync_timer = None

@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._core = core
         self._state = server_state
-        self.slot = core.next_slot()
+        self._slot = 0
         self._loop = asyncio.get_running_loop()
         limits = core.limits
         self._conn = ServerProtocol(
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
             self._deadline.cancel()
         if self._session is not None:
             self._session.end()
-            self._core.sessions.discard(self)
+            self._core.leave(self, self._slot)
             CLIENTS.dec()
             received = self._conn.close_rcvd
             code = self._code or (received.code if received is not None else CloseCode.ABNORMAL_CLOSURE)
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
         session = Session(core.hub, core.limits, core.tokens, core.clock)
         self._box = Outbox(self._transport, core.wakeup, session, core.limits, core.clock.monotonic())
         self._session = session
-        core.sessions.add(self)
+        self._slot = core.enter(self)
         CLIENTS.inc()
         logs.log("gateway").info("connected", connection=session.name, peer=self._address)
         session.open(self, self._box, grant)

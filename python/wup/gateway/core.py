@@ -78,10 +78,20 @@ class Core:
     access: Access
     tokens: Tokens | None
     draining: bool = False
-    sessions: set[Connection] = field(default_factory=set)
+    groups: tuple[set[Connection], ...] = field(default_factory=lambda: tuple(set() for _ in range(SLOTS)))
     _opened: int = 0
 
-    def next_slot(self) -> int:
-        """Which tick a new connection is looked at in: they are spread evenly."""
+    def enter(self, connection: Connection) -> int:
+        """Note an open connection; returns the group it is looked at with: they are spread evenly."""
         self._opened += 1
-        return self._opened % SLOTS
+        slot = self._opened % SLOTS
+        self.groups[slot].add(connection)
+        return slot
+
+    def leave(self, connection: Connection, slot: int) -> None:
+        """The opposite of `enter`."""
+        self.groups[slot].discard(connection)
+
+    def connections(self) -> list[Connection]:
+        """All open connections."""
+        return [connection for group in self.groups for connection in group]

@@ -28,9 +28,10 @@ _K = TypeVar("_K")
 class Subscription:
     """One pattern of one client, with its options, and the streams it reads."""
 
-    __slots__ = ("feeds", "options", "pattern", "session", "streams")
+    __slots__ = ("active", "feeds", "options", "pattern", "session", "streams")
 
     def __init__(self, session: Session, pattern: Pattern, options: Options) -> None:
+        self.active = True
         self.session = session
         self.pattern = pattern
         self.options = options

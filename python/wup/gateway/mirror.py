@@ -308,11 +308,8 @@ class Mirrors:
                 logs.log("gateway").warning("snapshots failed", error=str(error) or repr(error))
                 failed = True
                 self._wanted_all = self._wanted_all or whole
-            missing = [
-                book
-                for book in wanted.values()
-                if not book.serving and book.book in self.books and self._heard(book)
-            ]
+            # Not only what was asked for: an answer to the whole may have been of no use for some.
+            missing = [book for book in self.books.values() if not book.serving and self._heard(book)]
             for book in missing:
                 book.unanswered += 0 if failed else 1
                 if book.unanswered >= _UNANSWERED:

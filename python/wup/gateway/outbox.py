@@ -7,6 +7,7 @@ with one transport write. While the transport is full, frames wait here, where t
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _WRITE = 65_536  # one write to the transport, and what it may hold before it says stop
 _AT_ONCE = 64  # frames that are joined without looking at their sizes
-_PAID_AT_ONCE = 32  # snapshots encoded for one client in one wake-up
+_PAID_AT_ONCE = 16  # snapshots encoded for one client in one wake-up
 
 
 class Transport(Protocol):
@@ -223,7 +224,7 @@ class Outbox:
         room = self._limits.ws_snapshot_bytes
         paid: list[Frame | Control] = []
         size = self.backlog()
-        for stream in list(self.owed)[:_PAID_AT_ONCE]:
+        for stream in list(itertools.islice(self.owed, _PAID_AT_ONCE)):
             if size >= room:
                 break
             why = self.owed.pop(stream)

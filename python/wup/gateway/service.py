@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from wup.bus import Bus, Subscription
     from wup.clock import Clock
     from wup.config import Settings
-    from wup.gateway.connection import Connection
     from wup.gateway.source import SnapshotSource
 
 _TICK_S = 0.025
@@ -104,7 +103,7 @@ class Gateway:
     async def stop(self) -> None:
         """Tell every client, flush, close 1012; under ten seconds."""
         self._core.draining = True
-        for connection in list(self._core.sessions):
+        for connection in self._core.connections():
             connection.goodbye(_GOODBYE_MS, _GOODBYE_MS)
         self._core.wakeup.run()
         if self._subscription is not None:
@@ -127,10 +126,7 @@ class Gateway:
             await asyncio.sleep(_TICK_S)
             slot = (slot + 1) % SLOTS
             now = self._clock.monotonic()
-            due: list[Connection] = [
-                connection for connection in self._core.sessions if connection.slot == slot
-            ]
-            for connection in due:
+            for connection in list(self._core.groups[slot]):
                 connection.check(now)
 
     async def _reload_tokens(self) -> None:

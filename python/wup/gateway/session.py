@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,6 +31,7 @@ _RATE_WINDOW_S = 10.0
 _HEARTBEAT_ANYWAY_S = 5.0
 _PAGE = 500
 _NOTICE_S = 1.0
+_READ_AT_ONCE = 250
 
 
 class Wire(Protocol):
@@ -60,6 +62,7 @@ class Session:
         self._subscribed_once = False
         self._subscriptions: dict[tuple[str, Options], Subscription] = {}
         self._streams: dict[Stream, int] = {}
+        self._to_read: deque[tuple[Subscription, MirroredBook]] = deque()
         self._bucket = Bucket(limits.ws_rate, limits.ws_burst, now)
         self._over_rate_at: float | None = None
         self._bad: deque[float] = deque(maxlen=_BAD_MESSAGES)
@@ -104,6 +107,7 @@ class Session:
         for subscription in self._subscriptions.values():
             self._leave(subscription)
         self._subscriptions.clear()
+        self._to_read.clear()
         self.box.close()
 
     def say_goodbye(self, in_ms: int, jitter_ms: int) -> None:
@@ -239,7 +243,7 @@ class Session:
                 stream = book.streams.get(stream_key)
                 if stream is None or stream not in self._streams:
                     fresh.add((book.book, pattern.no))
-            if len(self._streams) + len(fresh) > limits.ws_books:
+            if len(self._streams) + len(self._to_read) + len(fresh) > limits.ws_books:
                 raise self._fault(
                     op,
                     "too_many_books",
@@ -252,8 +256,17 @@ class Session:
         for key, (subscription, books) in planned.items():
             self._subscriptions[key] = subscription
             self._hub.add(subscription)
-            for book in books:
+            self._to_read.extend((subscription, book) for book in books)
+        self._read_some()
+
+    def _read_some(self) -> None:
+        """Join the streams of a large subscribe in slices, so that nobody else waits for all of them."""
+        for _ in range(min(_READ_AT_ONCE, len(self._to_read))):
+            subscription, book = self._to_read.popleft()
+            if subscription.active and self._hub.mirrors.books.get(book.book) is book:
                 self._read(subscription, book, "subscribe")
+        if self._to_read:
+            asyncio.get_running_loop().call_soon(self._read_some)
 
     def _unsubscribe(self, op: Op) -> None:
         keys: list[tuple[str, Options]] = []
@@ -351,6 +364,7 @@ class Session:
                 feed.leave(self.box)
 
     def _leave(self, subscription: Subscription) -> None:
+        subscription.active = False
         self._hub.discard(subscription)
         for stream in subscription.streams:
             self._unread(stream)

@@ -43,6 +43,8 @@ class VenueMarket:
     min_size: str | None = None
     close_us: int | None = None
     result: str | None = None
+    fees: Mapping[str, str] = field(default_factory=dict)
+    """What the venue says about its fees, in its own words."""
     facts: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
 

@@ -313,6 +313,7 @@ def _venue_member(event: VenueEventRecord, market: VenueMarket, start: Member, a
         tick=market.tick,
         min_size=market.min_size,
         close_us=market.close_us or event.close_us,
+        fees=market.fees,
         facts=market.facts,
     )
 

@@ -33,6 +33,8 @@ class Leg:
     """The venue's own words, for the venue's folder only."""
     close_us: int | None = None
     """When the venue stops trading, microseconds since 1970 UTC."""
+    fees: Mapping[str, str] = field(default_factory=dict)
+    """What the venue says about its fees, in its own words: for people and for fee models."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Member:
     tick: str | None = None
     min_size: str | None = None
     close_us: int | None = None
+    fees: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     status: str = "confirmed"
     relation: str = "identity"
@@ -109,6 +110,7 @@ def part_of(market: UnifiedMarket) -> Part:
             min_size=member.min_size,
             facts=member.facts,
             close_us=member.close_us,
+            fees=member.fees,
         )
         for member in sorted(market.members, key=lambda m: m.place)
         if member.state in ("live", "suspended")

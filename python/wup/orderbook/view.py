@@ -94,6 +94,8 @@ def aggregate_view(table: MappingTable, aggregate: str, *, legs: bool) -> dict[s
                     "suspended": leg.suspended,
                     "tick": leg.tick,
                     "min_size": leg.min_size,
+                    "fees": dict(leg.fees),
+                    "close_us": leg.close_us,
                 }
                 for leg in table.legs
                 if leg.book == info.book

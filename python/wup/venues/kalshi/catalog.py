@@ -62,7 +62,7 @@ _TEXT_FACTS = (
 )
 _NUMBER_FACTS = ("floor_strike", "cap_strike", "settlement_timer_seconds", "exchange_index")
 _STRIKES = {"floor_strike", "cap_strike"}
-_FEE_FIELDS = ("fee_type", "fee_multiplier")
+_FEE_FIELDS = {"fee_type": "type", "fee_multiplier": "multiplier"}
 
 
 class KalshiUrls(Protocol):
@@ -157,16 +157,14 @@ class KalshiCatalogue:
             _bad("no_markets", ticker)
             listing = []
         markets: dict[str, VenueMarket] = {}
-        overrides = {
-            name: number
-            for name in _FEE_FIELDS
-            if (number := number_text(raw.get(f"{name}_override")) or text(raw.get(f"{name}_override")))
+        own = {
+            name: number_text(raw.get(f"{field}_override")) or text(raw.get(f"{field}_override"))
+            for field, name in _FEE_FIELDS.items()
         }
-        shared = {**fees, **overrides}
-        if text(raw.get("series_ticker")):
-            shared["series"] = text(raw["series_ticker"])
+        fees = {**fees, **{name: value for name, value in own.items() if value}}
+        series = text(raw.get("series_ticker"))
         for item in listing:
-            market = _market(ticker, item, shared, text(raw.get("title")))
+            market = _market(ticker, item, series, fees, text(raw.get("title")))
             if market is None:
                 continue
             if market.market_id in markets:
@@ -192,11 +190,13 @@ def _bad(kind: str, sample: object) -> None:
 
 
 def _fee_facts(series: Mapping[str, Any]) -> dict[str, str]:
-    facts = {name: number_text(series.get(name)) or text(series.get(name)) for name in _FEE_FIELDS}
+    facts = {
+        name: number_text(series.get(field)) or text(series.get(field)) for field, name in _FEE_FIELDS.items()
+    }
     return {name: value for name, value in facts.items() if value}
 
 
-def _market(event: str, raw: object, shared: Mapping[str, str], title: str) -> VenueMarket | None:
+def _market(event: str, raw: object, series: str, fees: Mapping[str, str], title: str) -> VenueMarket | None:
     if not isinstance(raw, dict):
         _bad("market_not_object", repr(raw))
         return None
@@ -212,7 +212,7 @@ def _market(event: str, raw: object, shared: Mapping[str, str], title: str) -> V
         _bad("notional_value", f"{ticker}: {raw.get('notional_value_dollars')!r}")
         return None
     status, result = _status(ticker, raw)
-    facts = _facts(raw, shared)
+    facts = _facts(raw, series)
     label = text(raw.get("yes_sub_title")) or text(raw.get("subtitle")) or ticker
     return VenueMarket(
         market_id=ticker,
@@ -230,6 +230,7 @@ def _market(event: str, raw: object, shared: Mapping[str, str], title: str) -> V
         min_size=_SMALLEST_SIZE,
         close_us=time_us(raw.get("close_time")),
         result=result,
+        fees=fees,
         facts=facts,
         raw=raw,
     )
@@ -247,8 +248,8 @@ def _status(ticker: str, raw: Mapping[str, Any]) -> tuple[MarketStatus, str | No
     return status, result if status == "resolved" else None
 
 
-def _facts(raw: Mapping[str, Any], shared: Mapping[str, str]) -> dict[str, str]:
-    facts = dict(shared)
+def _facts(raw: Mapping[str, Any], series: str) -> dict[str, str]:
+    facts = {"series": series} if series else {}
     for name in _TEXT_FACTS:
         if text(raw.get(name)):
             facts[name] = raw[name]

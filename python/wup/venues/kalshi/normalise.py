@@ -161,24 +161,28 @@ class KalshiNormaliser:
         return out
 
     def _track(self, sid: int, seq: int, raw: bytes, now_us: int, out: list[Output]) -> bool:
-        """Count one numbered frame, whatever its type; False: a repeat, to be dropped (section 2.4).
+        """Count one numbered frame, whatever its type; False: it is not to be used (section 2.4).
 
-        A repeat is the same frame again. Another frame with the same number means that the numbers can no
-        longer be trusted, as when they go back.
+        The same frame again is a repeat. Another frame with that number, or a lower one, means that the
+        server began anew or that frames are out of order: what such a frame says may be older than what
+        was seen already, so it is not used, and neither are the books.
         """
         last = self._sequences.get(sid)
-        if last is not None and seq == last and raw == self._last.get(sid):
+        if last is None or seq == last + 1:
+            # Joined mid-stream nothing is lost: books begin with a snapshot.
+            self._sequences[sid] = seq
+            self._last[sid] = raw
+            return True
+        if seq == last and raw == self._last.get(sid):
             out.append(BadInput("repeated_sequence", f"sid {sid} seq {seq}"))
             return False
         self._sequences[sid] = seq
         self._last[sid] = raw
-        # Joined mid-stream nothing is lost: books begin with a snapshot.
-        if last is not None and seq != last + 1:
-            kind = "sequence_gap" if seq > last else "sequence_reset"
-            out.append(BadInput(kind, f"sid {sid}: {last} then {seq}"))
-            if self._channels.get(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
-                self._doubt(self._of(sid), "seq_gap", now_us, out)
-        return True
+        kind = "sequence_gap" if seq > last else "sequence_reset"
+        out.append(BadInput(kind, f"sid {sid}: {last} then {seq}"))
+        if self._channels.get(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
+            self._doubt(self._of(sid), "seq_gap", now_us, out)
+        return seq > last
 
     def _of(self, sid: int | None) -> list[str]:
         """Markets of a sid, those included that still wait for their first book."""

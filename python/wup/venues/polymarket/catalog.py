@@ -19,7 +19,7 @@ from wup.mapping.catalogue import (
     VenueEventRecord,
     VenueMarket,
 )
-from wup.mapping.rest import RestClient, listed, number_text, text, time_us, write_json
+from wup.mapping.rest import RestClient, listed, number_text, text, time_us
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -43,10 +43,10 @@ _TEXT_FACTS = {
     "gameStartTime": "game_start_time",
     "endDate": "end_time",
     "startDate": "start_time",
-    "feeType": "fee_type",
     "umaResolutionStatus": "uma_status",
 }
-_NUMBER_FACTS = {"line": "line", "takerBaseFee": "taker_base_fee", "makerBaseFee": "maker_base_fee"}
+_NUMBER_FACTS = {"line": "line"}
+_FEE_NUMBERS = {"takerBaseFee": "taker_base_fee", "makerBaseFee": "maker_base_fee"}
 
 
 class PolymarketUrls(Protocol):
@@ -187,6 +187,7 @@ class PolymarketCatalogue:
             min_size=facts.get("min_order_size"),
             close_us=time_us(raw.get("endDate")),
             result=result,
+            fees=_fees(raw),
             facts=facts,
             raw=raw,
         )
@@ -301,10 +302,26 @@ def _facts(raw: Mapping[str, Any]) -> dict[str, str]:
     for field, name in (
         ("negRisk", "neg_risk"),
         ("negRiskOther", "other"),
-        ("feesEnabled", "fees_enabled"),
     ):
         if isinstance(raw.get(field), bool):
             facts[name] = _flag(raw[field])
-    if isinstance(raw.get("feeSchedule"), dict):
-        facts["fee_schedule"] = write_json(raw["feeSchedule"]).decode()
     return facts
+
+
+def _fees(raw: Mapping[str, Any]) -> dict[str, str]:
+    """Gamma's fee fields; those of `feeSchedule` by their own names (`rate`, `takerOnly`, ...)."""
+    fees: dict[str, str] = {}
+    if isinstance(raw.get("feesEnabled"), bool):
+        fees["enabled"] = _flag(raw["feesEnabled"])
+    if text(raw.get("feeType")):
+        fees["type"] = raw["feeType"]
+    schedule = raw.get("feeSchedule")
+    for name, value in schedule.items() if isinstance(schedule, dict) else ():
+        shown = _flag(value) if isinstance(value, bool) else number_text(value) or text(value)
+        if shown:
+            fees[name] = shown
+    for field, name in _FEE_NUMBERS.items():
+        number = number_text(raw.get(field))
+        if number is not None:
+            fees[name] = number
+    return fees
