@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
 import pytest
@@ -113,7 +113,7 @@ def test_equals_a_dictionary(steps: list[tuple[str, int, int, bool]]) -> None:
     assert book.levels() == (expected[0][::-1], expected[1])
 
 
-def recipe(market: dict[str, object]) -> str:
+def recipe(market: dict[str, Any]) -> str:
     """The venue's recipe with the standard library: SHA-1 over the compact JSON of the book."""
     order = ("market", "asset_id", "timestamp", "hash", "bids", "asks", "min_order_size", "tick_size")
     body = {key: market[key] for key in order} | {"hash": "", "neg_risk": market["neg_risk"]}
@@ -123,11 +123,11 @@ def recipe(market: dict[str, object]) -> str:
     return hashlib.sha1(text.encode()).hexdigest()
 
 
-def hash_of(book: VenueBook, market: dict[str, object]) -> str:
+def hash_of(book: VenueBook, market: dict[str, Any]) -> str:
     """The same from the book."""
     keys = ("market", "asset_id", "timestamp", "min_order_size", "tick_size", "neg_risk")
-    facts = [market[key] for key in keys]
-    return book.polymarket_hash(*facts, market.get("last_trade_price"))  # type: ignore[arg-type]
+    facts = {key: market[key] for key in keys}
+    return book.polymarket_hash(**facts, last_trade_price=market.get("last_trade_price"))
 
 
 @pytest.mark.parametrize("last", [{"last_trade_price": "0.301"}, {"last_trade_price": ""}, {}])
@@ -135,7 +135,7 @@ def test_hash_is_over_the_text_as_sent(last: dict[str, str]) -> None:
     """Text that is not canonical is hashed as sent; without a last price it is the nine-field form."""
     bids = [{"price": "0.010", "size": "5579792.80"}, {"price": "0.920", "size": "007"}]
     asks = [{"price": "0.99", "size": "1"}, {"price": ".95", "size": "2.0"}]
-    market: dict[str, object] = {
+    market: dict[str, Any] = {
         "market": "0xdde0",
         "asset_id": "6519",
         "timestamp": "1778997825875",

@@ -166,3 +166,22 @@ async def test_large_subscribe_is_paced_not_slow(
     assert not [answer for answer in client.answers if answer["type"] == "notice"]
     assert set(client.verdicts) == {"ok"}
     assert FED_25 not in {key[0] for key in client.books}
+
+
+async def test_unsubscribe_during_a_large_subscribe(engine: Engine, gateway: Gateway, dial: Opener) -> None:
+    """After the answer to `unsubscribe` nothing more comes, though the snapshots were still being paid."""
+    more = [("kalshi", f"KXB-{index}", f"big-2027.{index:016x}.yes", False) for index in range(1_200)]
+    engine.publish(engine.store.set_mapping(413, [*TABLE, *more], engine.now_us))
+    client = await RawClient.open(gateway.port)
+    client.op("subscribe", "1", books=["big-2027.>"])
+    client.op("unsubscribe", "2", books=["big-2027.>"])
+    client.op("ping", "3")
+    seen: list[str] = []
+    async with asyncio.timeout(5):
+        while "pong" not in seen:
+            seen.append(json.loads(await client.until(1))["type"])
+    after = seen[seen.index("unsubscribed") + 1 :]
+    assert "snapshot" not in after
+    client.op("subscribe", "4", books=[FED_25])
+    assert (await client.message("snapshot"))["book"] == FED_25
+    await client.close()

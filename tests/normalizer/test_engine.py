@@ -182,6 +182,22 @@ def test_marks_that_stop_take_the_legs_down_and_bring_them_back() -> None:
     assert feed.reader.state[A] == "down"
 
 
+def test_a_connection_whose_holder_is_gone_is_forgotten() -> None:
+    """After a minute without marks the connection is closed; if it speaks again after all, its marks open
+    it anew, and books are asked for."""
+    feed = started()
+    feed.record("marks", "kalshi", "c1", {})
+    feed.wait(3)
+    feed.wait(60)
+    assert feed.reader.state == {A: "down", B: "down"}
+    feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00"))
+    assert feed.bad == [("kalshi", "no_open")]
+    feed.record("marks", "kalshi", "c1", {"open": {"use_yes_price": False}})
+    assert feed.repairs[-1] == ("kalshi", (A, B), "gap", "c1")
+    feed.frame("kalshi", snapshot(A, 4, LEVELS))
+    assert feed.reader.state == {A: "live", B: "down"}
+
+
 def test_our_own_standstill_is_nobodys_silence() -> None:
     """After we stood still, connections get their time again."""
     feed = started()

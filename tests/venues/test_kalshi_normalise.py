@@ -9,7 +9,7 @@ from venues.kal import A, B, delta, error, ok, raw, snapshot, subscribed
 from venues.shown import Shown
 from wup.config import load
 from wup.model import Instrument
-from wup.venues.base import BookChanged, BookReplaced
+from wup.venues.base import BookChanged, BookReplaced, RepairWanted
 from wup.venues.following import Discovering
 from wup.venues.kalshi.normalise import KalshiNormaliser
 from wup.venues.kalshi.session import KalshiSession
@@ -111,6 +111,22 @@ def test_a_repair_without_answer_is_repeated_and_given_up() -> None:
         ((A,), "unrepaired"),
     ]
     assert shown.state == {A: "resync", B: "live"}
+
+
+def test_a_market_that_the_venue_does_not_list_costs_no_connection() -> None:
+    """An unknown ticker is accepted without a word: beside markets that have their books it is asked for
+    ever more rarely, and the connection stays."""
+    shown = reader()
+    for text in session().opened([A, B]):
+        shown.sent(text.encode())
+    shown.frame(snapshot(A, 1, LEVELS))
+    asked = [
+        (second, output.assets, output.why)
+        for second in range(1, 70)
+        for output in shown.wait(1)
+        if isinstance(output, RepairWanted)
+    ]
+    assert asked == [(second, (B,), "no_first_book") for second in (5, 10, 15, 20, 30, 50)]
 
 
 def test_a_book_crossed_within_a_transaction_is_shown_when_it_is_over() -> None:

@@ -432,23 +432,52 @@ def test_changes_before_the_first_book_are_dropped() -> None:
     assert shown.book(YES) == book.truth()
 
 
-def test_a_book_that_never_comes_is_asked_for_three_times_and_then_given_up() -> None:
-    """Unsubscribe and subscribe is tried again and again; from the third time on the reason is
+def asked(shown: Shown, session: PolymarketSession, seconds: int) -> list[tuple[int, str]]:
+    """(second, reason) of each repair, which is carried out as the aggregator does."""
+    found: list[tuple[int, str]] = []
+    for second in range(1, seconds + 1):
+        for output in shown.wait(1):
+            if isinstance(output, RepairWanted):
+                found.append((second, output.why))
+                for text in session.repair(output.assets):
+                    shown.sent(text.encode())
+    return found
+
+
+def test_a_connection_without_any_book_is_given_up() -> None:
+    """Unsubscribe and subscribe is tried again; when no asset ever got a book the third reason is
     `unrepaired`, which asks for another connection."""
     session = PolymarketSession(PolymarketSettings())
     shown = reader()
     for text in session.opened([YES]):
         shown.sent(text.encode())
-    for _ in range(24):
-        if any(isinstance(output, RepairWanted) for output in shown.wait(1)):
-            for text in session.repair([YES]):
-                shown.sent(text.encode())
-    assert [repair.why for repair in shown.repairs] == [
-        "no_first_book",
-        "no_first_book",
-        "unrepaired",
-        "unrepaired",
-    ]
+    assert asked(shown, session, 20) == [(8, "no_first_book"), (13, "no_first_book"), (18, "unrepaired")]
+
+
+def test_an_asset_that_the_venue_does_not_list_costs_no_connection() -> None:
+    """Beside others that have their books it is asked for ever more rarely, and nothing is replaced."""
+    session = PolymarketSession(PolymarketSettings())
+    shown = reader(YES, OTHER)
+    for text in session.opened([YES, OTHER]):
+        shown.sent(text.encode())
+    shown.frame(raw([Book(BIDS, ASKS).book()]))
+    seconds = [8, 13, 18, 23, 33, 53, 93]
+    assert asked(shown, session, 100) == [(second, "no_first_book") for second in seconds]
+    assert shown.state == {YES: "live"}
+
+
+def test_a_book_that_does_not_come_back_asks_for_another_connection() -> None:
+    """An asset that had its book here and gets no other after three repairs: the connection is in doubt."""
+    book = Book(BIDS, ASKS)
+    session = PolymarketSession(PolymarketSettings())
+    shown = reader(YES, OTHER)
+    for text in session.opened([YES, OTHER]):
+        shown.sent(text.encode())
+    shown.frame(raw([book.book(), plain_book(OTHER, OTHER_MARKET)]))
+    shown.frame(raw(book.move(("BUY", "0.2", "8")))[:300])
+    assert [why for _, why in asked(shown, session, 16)] == ["gap", "gap", "unrepaired"] or [
+        why for _, why in asked(shown, session, 1)
+    ] == []
 
 
 def test_unsubscribing_takes_the_leg_away() -> None:

@@ -2,7 +2,7 @@
 
 Reading order: `service` (puts it together), `mirror` and `mirrored` (what is verified), `source` (where
 whole books come from), `hub` and `stream` (who reads what), `outbox` and `frame` (how bytes leave),
-`session` and `protocol` (what a client may say), `connection` and `server` (sockets), `app` and `guard`
+`session`, `reading` and `protocol` (what a client may say), `connection` and `server` (sockets), `app` and `guard`
 (HTTP), `core`, `limits`, `tokens`, `pattern` beside them.
 """
 

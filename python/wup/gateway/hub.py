@@ -19,24 +19,10 @@ if TYPE_CHECKING:
     from wup.gateway.outbox import Wakeup
     from wup.gateway.pattern import Pattern
     from wup.gateway.protocol import Options
-    from wup.gateway.session import Session
+    from wup.gateway.reading import Subscription
 
 
 _K = TypeVar("_K")
-
-
-class Subscription:
-    """One pattern of one client, with its options, and the streams it reads."""
-
-    __slots__ = ("active", "feeds", "options", "pattern", "session", "streams")
-
-    def __init__(self, session: Session, pattern: Pattern, options: Options) -> None:
-        self.active = True
-        self.session = session
-        self.pattern = pattern
-        self.options = options
-        self.streams: set[Stream] = set()
-        self.feeds: set[TradeFeed] = set()
 
 
 class Hub:
@@ -126,7 +112,7 @@ class Hub:
 
     def _join(self, book: MirroredBook, subscriptions: Iterable[Subscription]) -> None:
         for subscription in list(subscriptions):
-            subscription.session.join(subscription, book)
+            subscription.reading.join(subscription, book)
 
     def changed(self, book: MirroredBook, payload: bytes, kind: Kind) -> None:
         """One verified message: every stream of the book that somebody reads."""
@@ -160,7 +146,7 @@ class Hub:
                 if not books:
                     del self._by_asset[asset]
             for subscription in list(self._named.get(asset, ())):
-                subscription.session.part(subscription, book)
+                subscription.reading.part(subscription, book)
         for asset in book.assets - before:
             self._by_asset.setdefault(asset, set()).add(book)
             self._join(book, self._named.get(asset, ()))
@@ -178,9 +164,9 @@ class Hub:
         for pattern, subscriptions in list(self._wild.items()):
             if pattern.matches(book.book):
                 for subscription in list(subscriptions):
-                    subscription.session.part(subscription, book)
+                    subscription.reading.part(subscription, book)
         for subscription in list(self._named.get(book.book, ())):
-            subscription.session.part(subscription, book)
+            subscription.reading.part(subscription, book)
         for stream in book.streams.values():
             stream.drop()
         book.streams.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,9 +10,9 @@ from wup import logs
 from wup.gateway import pattern as patterns
 from wup.gateway import protocol
 from wup.gateway.frame import control
-from wup.gateway.hub import Subscription
 from wup.gateway.limits import Bucket
 from wup.gateway.protocol import Fault, Op, Options
+from wup.gateway.reading import Reading
 
 if TYPE_CHECKING:
     from wup.clock import Clock
@@ -31,7 +30,6 @@ _RATE_WINDOW_S = 10.0
 _HEARTBEAT_ANYWAY_S = 5.0
 _PAGE = 500
 _NOTICE_S = 1.0
-_READ_AT_ONCE = 250
 
 
 class Wire(Protocol):
@@ -60,9 +58,7 @@ class Session:
         self._heartbeat_at = now
         self._grant: Grant | None = None
         self._subscribed_once = False
-        self._subscriptions: dict[tuple[str, Options], Subscription] = {}
-        self._streams: dict[Stream, int] = {}
-        self._to_read: deque[tuple[Subscription, MirroredBook]] = deque()
+        self._reading = Reading(hub, limits, self._left_out)
         self._bucket = Bucket(limits.ws_rate, limits.ws_burst, now)
         self._over_rate_at: float | None = None
         self._bad: deque[float] = deque(maxlen=_BAD_MESSAGES)
@@ -80,7 +76,7 @@ class Session:
     def open(self, wire: Wire, box: Outbox, grant: Grant | None) -> None:
         """The connection is up: greet."""
         self._wire = wire
-        self.box = box
+        self.box = self._reading.box = box
         self._grant = grant
         limits = self._limits
         self._say(
@@ -104,10 +100,7 @@ class Session:
         if self.ended:
             return
         self.ended = True
-        for subscription in self._subscriptions.values():
-            self._leave(subscription)
-        self._subscriptions.clear()
-        self._to_read.clear()
+        self._reading.end_all()
         self.box.close()
 
     def say_goodbye(self, in_ms: int, jitter_ms: int) -> None:
@@ -207,7 +200,7 @@ class Session:
             self._say(self._fault(op, "unauthorized", "token unknown or expired").answer())
             self._close(4401, "token unknown or expired")
             return
-        if not all(grant.allows(held.pattern) for held in self._subscriptions.values()):
+        if not all(grant.allows(held.pattern) for held in self._reading.subscriptions.values()):
             raise self._fault(op, "forbidden", "the new token does not cover what is subscribed")
         self._grant = grant
         self._say(
@@ -224,63 +217,46 @@ class Session:
         return pattern
 
     def _subscribe(self, op: Op) -> None:
-        limits = self._limits
-        options = op.options
-        planned: dict[tuple[str, Options], tuple[Subscription, list[MirroredBook]]] = {}
+        reading = self._reading
+        planned: dict[tuple[str, Options], tuple[Pattern, list[MirroredBook]]] = {}
         fresh: set[tuple[str, bool]] = set()
         matched: set[tuple[str, bool]] = set()
         for at, text in enumerate(op.books):
             pattern = self._pattern(op, text, at)
-            key = (text, options)
-            if key in self._subscriptions or key in planned:
+            key = (text, op.options)
+            if key in reading.subscriptions or key in planned:
                 raise self._fault(op, "already_subscribed", "this pattern is in force already", at)
-            if len(self._subscriptions) + len(planned) >= limits.ws_patterns:
-                raise self._fault(op, "too_many_patterns", f"limit {limits.ws_patterns}", at)
+            if len(reading.subscriptions) + len(planned) >= self._limits.ws_patterns:
+                raise self._fault(op, "too_many_patterns", f"limit {self._limits.ws_patterns}", at)
             books = self._hub.find(pattern)
-            stream_key = (pattern.no, options.depth, options.every_ms)
             for book in books:
                 matched.add((book.book, pattern.no))
-                stream = book.streams.get(stream_key)
-                if stream is None or stream not in self._streams:
+                if not reading.reads(book, pattern, op.options):
                     fresh.add((book.book, pattern.no))
-            if len(self._streams) + len(self._to_read) + len(fresh) > limits.ws_books:
+            if not reading.room_for(len(fresh)):
+                limit = self._limits.ws_books
                 raise self._fault(
-                    op,
-                    "too_many_books",
-                    f"pattern matches {len(books)} books, limit {limits.ws_books}",
-                    at,
+                    op, "too_many_books", f"pattern matches {len(books)} books, limit {limit}", at
                 )
-            planned[key] = (Subscription(self, pattern, options), books)
+            planned[key] = (pattern, books)
         self._subscribed_once = True
         self._say({"type": "subscribed", "id": op.id, "books": list(op.books), "matched": len(matched)})
-        for key, (subscription, books) in planned.items():
-            self._subscriptions[key] = subscription
-            self._hub.add(subscription)
-            self._to_read.extend((subscription, book) for book in books)
-        self._read_some()
-
-    def _read_some(self) -> None:
-        """Join the streams of a large subscribe in slices, so that nobody else waits for all of them."""
-        for _ in range(min(_READ_AT_ONCE, len(self._to_read))):
-            subscription, book = self._to_read.popleft()
-            if subscription.active and self._hub.mirrors.books.get(book.book) is book:
-                self._read(subscription, book, "subscribe")
-        if self._to_read:
-            asyncio.get_running_loop().call_soon(self._read_some)
+        for (_, options), (pattern, books) in planned.items():
+            reading.begin(pattern, options, books)
 
     def _unsubscribe(self, op: Op) -> None:
         keys: list[tuple[str, Options]] = []
         for at, text in enumerate(op.books):
             found = [
                 key
-                for key in self._subscriptions
+                for key in self._reading.subscriptions
                 if key[0] == text and (op.options == Options() or key[1] == op.options) and key not in keys
             ]
             if not found:
                 raise self._fault(op, "not_subscribed", "no such pattern in force", at)
             keys.extend(found)
         for key in keys:
-            self._leave(self._subscriptions.pop(key))
+            self._reading.end(key)
         self._say({"type": "unsubscribed", "id": op.id, "books": list(op.books)})
 
     def _resync(self, op: Op) -> None:
@@ -288,12 +264,7 @@ class Session:
         for at, text in enumerate(op.books):
             pattern = self._pattern(op, text, at)
             books = self._hub.find(pattern) if pattern.kind != "wild" else []
-            held = [
-                stream
-                for book in books
-                for stream in book.streams.values()
-                if stream in self._streams and stream.no == pattern.no
-            ]
+            held = [stream for book in books for stream in self._reading.streams_of(book, pattern.no)]
             if not held:
                 raise self._fault(op, "unknown_book", "not a book of this connection", at)
             wanted.extend(held)
@@ -325,62 +296,12 @@ class Session:
             }
         )
 
-    # --- streams ----------------------------------------------------------------------------------
-
-    def _read(self, subscription: Subscription, book: MirroredBook, why: str) -> None:
-        stream = self._hub.stream(book, subscription.pattern, subscription.options)
-        if stream in subscription.streams:
-            return
-        subscription.streams.add(stream)
-        uses = self._streams.get(stream, 0)
-        self._streams[stream] = uses + 1
-        if uses == 0:
-            stream.want(self.box, why)
-        if subscription.options.trades:
-            feed = self._hub.feed(book, subscription.pattern.no)
-            subscription.feeds.add(feed)
-            feed.join(self.box)
-
-    def join(self, subscription: Subscription, book: MirroredBook) -> None:
-        """A book began to match one of our patterns."""
-        key = (subscription.pattern.no, subscription.options.depth, subscription.options.every_ms)
-        held = book.streams.get(key)
-        if held not in self._streams and len(self._streams) >= self._limits.ws_books:
-            now = self._clock.monotonic()
-            if now - self._left_out_noticed >= _NOTICE_S:
-                self._left_out_noticed = now
-                self._say({"type": "notice", "code": "books_limit", "books": self._limits.ws_books})
-            return
-        self._read(subscription, book, "join")
-
-    def part(self, subscription: Subscription, book: MirroredBook) -> None:
-        """A book matches one of our patterns no more."""
-        for stream in [stream for stream in subscription.streams if stream.book is book]:
-            subscription.streams.discard(stream)
-            self._unread(stream)
-        for feed in book.trades.values():
-            if feed in subscription.feeds:
-                subscription.feeds.discard(feed)
-                feed.leave(self.box)
-
-    def _leave(self, subscription: Subscription) -> None:
-        subscription.active = False
-        self._hub.discard(subscription)
-        for stream in subscription.streams:
-            self._unread(stream)
-        for feed in subscription.feeds:
-            feed.leave(self.box)
-        subscription.streams.clear()
-        subscription.feeds.clear()
-
-    def _unread(self, stream: Stream) -> None:
-        uses = self._streams.get(stream, 0) - 1
-        if uses > 0:
-            self._streams[stream] = uses
-            return
-        self._streams.pop(stream, None)
-        self.box.forget(stream)
-        self._hub.release(stream)
+    def _left_out(self) -> None:
+        """A book that began to match is one too many."""
+        now = self._clock.monotonic()
+        if now - self._left_out_noticed >= _NOTICE_S:
+            self._left_out_noticed = now
+            self._say({"type": "notice", "code": "books_limit", "books": self._limits.ws_books})
 
     # --- the outbox's owner -----------------------------------------------------------------------
 
@@ -389,7 +310,7 @@ class Session:
         lost = set(streams)
         if any(
             subscription.options.disconnect and not lost.isdisjoint(subscription.streams)
-            for subscription in self._subscriptions.values()
+            for subscription in self._reading.subscriptions.values()
         ):
             self._close(4490, "slow reader")
             return

@@ -19,6 +19,7 @@ from rich.table import Table
 from wup import config
 from wup.errors import SettingsError
 from wup.mapping import link as linking
+from wup.mapping import review as reviewing
 from wup.mapping.catalogue import CatalogueError
 from wup.mapping.file import NO_FILES, MappingFiles, parse, read
 from wup.mapping.lint import lint, load_checked
@@ -28,8 +29,9 @@ from wup.mapping.write import dump, dump_aggregate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wup.mapping.catalogue import Catalogue, VenueEventRecord
+    from wup.mapping.catalogue import Catalogue, VenueEventRecord, VenueMarket
     from wup.mapping.compile import EventKey
+    from wup.mapping.file import AggregateEntry
 
 app = typer.Typer(no_args_is_help=True, help="Mapping files: lint, show, link.")
 Mappings = Annotated[Path, typer.Option("--mappings", envvar="MAPPINGS", help="Mapping file or folder.")]
@@ -152,6 +154,48 @@ def link_command(
     )
 
 
+@app.command("review")
+def review_command(
+    mappings: Mappings = Path("mappings"),
+    by: Annotated[str | None, typer.Option(help="Who confirms; the login name by default.")] = None,
+) -> None:
+    """Go through the proposed legs: both rule texts side by side, one question each, decisions written."""
+    files, problems = read(mappings)
+    if problems:
+        raise _fail(problems)
+    events, missing = asyncio.run(_fetch(files.events()))
+    for problem in missing:
+        _err.print(problem, markup=False)
+    asked = reviewing.questions(files, events)
+    decisions = reviewing.review(
+        asked,
+        by=f"human:{by or getpass.getuser()}",
+        at=datetime.now(UTC).replace(microsecond=0),
+        ask=_ask_leg,
+    )
+    changes: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
+    for decision in decisions:
+        name, _, line = decision.where.rpartition(":")
+        changes.setdefault(name, []).append((int(line), decision.values))
+    try:
+        texts = {name: reviewing.edited(Path(name).read_text(), edits) for name, edits in changes.items()}
+    except reviewing.CannotEdit as error:
+        raise _fail([str(error)]) from None
+    # All files as they would be, before one of them is touched.
+    together: list[AggregateEntry] = []
+    for name in files.paths:
+        parsed, wrong = parse(texts.get(name) or Path(name).read_text(), name)
+        problems += wrong
+        together += [] if parsed is None else parsed.aggregates
+    after = MappingFiles(files.version, tuple(together), files.paths)
+    problems += [*lint(after, _platforms()), *lint_venues(after, events)]
+    if problems:
+        raise _fail(problems)
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    _out.print(f"{len(asked)} proposed legs, {len(decisions)} decisions written")
+
+
 def _key(name: str) -> EventKey:
     platform, _, slug = name.partition(":")
     if platform not in _platforms() or not slug:
@@ -177,14 +221,25 @@ async def _fetch(keys: list[EventKey]) -> tuple[Mapping[EventKey, VenueEventReco
     return events, problems
 
 
+def _ask_leg(question: reviewing.Question) -> reviewing.Verdict:
+    _show(question.reference_market, question.leg_market)
+    answer = typer.prompt("YES of B is (s)ame as A, (i)nverted, (r)eject, or decide (l)ater", default="l")
+    word = str(answer).strip().casefold()
+    words: dict[str, reviewing.Verdict] = {"s": "same", "i": "inverted", "r": "reject"}
+    return words.get(word[:1], "later")
+
+
 def _ask(candidate: linking.Candidate) -> linking.Answer:
-    left, right = candidate.left, candidate.right
+    _show(candidate.left, candidate.right)
+    answer = typer.prompt("YES of B is (s)ame as A, (i)nverted, or (n)ot the same contract", default="n")
+    word = str(answer).strip().casefold()
+    return "same" if word in ("s", "same") else "inverted" if word in ("i", "inverted") else "no"
+
+
+def _show(left: VenueMarket, right: VenueMarket) -> None:
     _out.rule()
     _out.print(f"A  {left.label}   ({left.question})", markup=False)
     _out.print(f"B  {right.label}   ({right.question})", markup=False)
     for line in linking.differences(left.rules, right.rules):
         style = {"-": "red", "+": "green"}.get(line[0], "dim")
         _out.print(line, style=style, markup=False)
-    answer = typer.prompt("YES of B is (s)ame as A, (i)nverted, or (n)ot the same contract", default="n")
-    word = str(answer).strip().casefold()
-    return "same" if word in ("s", "same") else "inverted" if word in ("i", "inverted") else "no"

@@ -158,7 +158,7 @@ class RestClient:
             raise CatalogueError(f"{self.platform}: {path}: not JSON: {error}") from error
 
     def _after(self, header: str | None, body: bytes) -> float | None:
-        """Seconds to wait: the header (seconds or a date), or Polymarket's `retry_after_seconds`."""
+        """Seconds to wait: the header (seconds or a date), or the body's `retry_after_seconds`."""
         if header is None:
             try:
                 said = read_json(body)
@@ -247,7 +247,7 @@ def number_text(value: object) -> str | None:
 
 
 def listed(value: object) -> list[Any] | None:
-    """A list, or a string that holds a JSON list (Gamma sends both); else None."""
+    """A list, or a string that holds a JSON list (some venues send both); else None."""
     if isinstance(value, str):
         try:
             value = read_json(value)

@@ -56,7 +56,7 @@ class MappingTable:
 
     version: int
     legs: tuple[Leg, ...] = ()
-    """In mapping order: the order that names legs `kalshi`, `kalshi-2`, ..."""
+    """In mapping order: the order that names legs `{platform}`, `{platform}-2`, ..."""
     books: Mapping[str, BookInfo] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str, bool]]:

@@ -65,14 +65,15 @@ def _value(value: object) -> str:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, dict):
         return _inline(value)
-    return _text(str(value))
+    return toml_text(str(value))
 
 
 def _inline(table: Mapping[str, object]) -> str:
-    return "{ " + ", ".join(f"{_text(key)} = {_value(value)}" for key, value in table.items()) + " }"
+    return "{ " + ", ".join(f"{toml_text(key)} = {_value(value)}" for key, value in table.items()) + " }"
 
 
-def _text(value: str) -> str:
+def toml_text(value: str) -> str:
+    """A string as TOML."""
     shown = "".join(
         _ESCAPES.get(char) or (f"\\u{ord(char):04X}" if ord(char) < 0x20 or ord(char) == 0x7F else char)
         for char in value

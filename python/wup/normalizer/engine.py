@@ -38,6 +38,8 @@ Verdict = Callable[[str, str, str, str, str], None]
 
 SILENT_US = 2_500_000
 """Two marks missed (wire.md section 2), and a half for the way."""
+GONE_US = 60_000_000
+"""A connection silent for so long will not come back: whoever held it is gone."""
 MARKS_US = 2_000_000
 MARKS_SHARE = 30
 STATUS_REASONS = frozenset(
@@ -417,6 +419,9 @@ class Engine:
                     self._leave(
                         connection.platform, connection, asset_id, "down", "upstream_silent", None, now_us
                     )
+            if connection.silent and marks_us is not None and now_us - marks_us > GONE_US:
+                self._close(connection, "upstream_silent", now_us, now_us)
+                continue
             outputs = connection.normaliser.timer(now_us)
             for output in outputs:
                 if isinstance(output, LegChanged):

@@ -18,6 +18,7 @@ from wup.model import Control, Increment, Snapshot, State, Trade
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
 from wup.venues.following import find
 from wup.venues.kalshi.adapter import BOOK_CHANNEL, KalshiAdapter, load, sequence_of
+from wup.venues.repairs import REPAIR_US, Repairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,10 +29,7 @@ if TYPE_CHECKING:
 FIRST_BOOK_US = 5_000_000
 EARLY_DELTA_US = 3_000_000
 """A delta without a snapshot: the snapshot is asked for when it does not follow within this time."""
-REPAIR_US = 5_000_000
 CROSSED_US = 250_000
-REPAIRS = 3
-"""Repairs in a row without an answer after which the connection is to be replaced (`unrepaired`)."""
 _TERMINAL = (10, 25)
 
 _RAW_TICKER = re.compile(rb'"market_ticker"\s*:\s*"([^"\\]+)"')
@@ -45,7 +43,7 @@ class _Market:
     closed. `held` are changes not yet shown because the book is crossed: one transaction in parts.
     """
 
-    __slots__ = ("attempts", "book", "closed", "due_us", "halted", "held", "sid", "valid", "venue_us", "why")
+    __slots__ = ("book", "closed", "due_us", "halted", "held", "sid", "valid", "venue_us", "why")
 
     def __init__(self) -> None:
         self.book = VenueBook()
@@ -56,7 +54,6 @@ class _Market:
         self.venue_us: int | None = None
         self.held: dict[tuple[str, str], str] = {}
         self.due_us: int | None = None
-        self.attempts = 0
         self.why = "no_first_book"
 
     @property
@@ -73,6 +70,7 @@ class KalshiNormaliser:
         self._instruments = instruments
         self._markets: dict[str, _Market] = {}
         self._dropped: set[str] = set()
+        self._repairs = Repairs()
         self._sequences: dict[int, int] = {}
         self._last: dict[int, bytes] = {}
         self._channels: dict[int, str] = {}
@@ -204,8 +202,10 @@ class KalshiNormaliser:
             market.valid = False
             market.held.clear()
             market.why = why
-            self._wait(ticker, market, now_us + REPAIR_US)
-            asked.append(ticker)
+            later_us = self._repairs.too_soon(ticker, now_us)
+            self._wait(ticker, market, later_us or now_us + REPAIR_US)
+            if later_us is None:
+                asked.append(ticker)
         if asked:
             out.append(RepairWanted(tuple(asked), why))
 
@@ -246,7 +246,7 @@ class KalshiNormaliser:
         market.sid = sid
         if not market.valid:
             soon = now_us + EARLY_DELTA_US
-            if market.due_us is None or (not market.attempts and market.due_us > soon):
+            if market.due_us is None or (not self._repairs.attempts(ticker) and market.due_us > soon):
                 self._wait(ticker, market, soon)
             return
         try:
@@ -300,7 +300,7 @@ class KalshiNormaliser:
             self._doubt((ticker,), "gap", now_us, out)
             return
         market.valid = True
-        market.attempts = 0
+        self._repairs.answered(ticker)
         market.due_us = None
         market.venue_us = event.venue_us
         self._due.pop(ticker, None)
@@ -405,10 +405,9 @@ class KalshiNormaliser:
                 out.append(BadInput("crossed", f"for {CROSSED_US} us", ticker))
                 self._doubt((ticker,), "gap", now_us, out)
                 continue
-            market.attempts += 1
-            why = "unrepaired" if market.attempts >= REPAIRS else market.why
+            why, wait_us = self._repairs.ask(ticker, market.why, now_us)
             wanted.setdefault(why, []).append(ticker)
-            self._wait(ticker, market, now_us + REPAIR_US)
+            self._wait(ticker, market, now_us + wait_us)
         out.extend(RepairWanted(tuple(tickers), why) for why, tickers in wanted.items())
         return out
 

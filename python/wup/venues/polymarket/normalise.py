@@ -19,6 +19,7 @@ from wup.venues.following import MIRROR_OF, find
 from wup.venues.numbers import shortest
 from wup.venues.polymarket.adapter import NOTICES, PolymarketAdapter, load
 from wup.venues.polymarket.truth import Market, Token
+from wup.venues.repairs import REPAIR_US, REPAIRS, Repairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from wup.venues.base import Output
 
 FIRST_BOOK_US = 8_000_000
-REPAIR_US = 5_000_000
-REPAIRS = 3
-"""Repairs in a row without an answer after which the connection is to be replaced (`unrepaired`)."""
 TRANSACTION_US = 250_000
 DOUBT_US = 2_000_000
 SAMPLED = 16
@@ -47,9 +45,9 @@ class PolymarketNormaliser:
         self._markets: dict[str, Market] = {}
         # Assets that we subscribed and that have sent nothing yet, with their deadline.
         self._expected: dict[str, int] = {}
-        # Repairs asked for since the asset's last whole book.
-        self._attempts: dict[str, int] = {}
+        self._repairs = Repairs()
         self._dropped: set[str] = set()
+        self._resumed: dict[str, int] = {}
         # Assets that we unsubscribed and subscribed again: a book may still be one of the old subscription.
         self._again: set[str] = set()
         # Tokens with a deadline: the timer looks at these only.
@@ -71,20 +69,23 @@ class PolymarketNormaliser:
             return out
         if frame.get("operation") == "unsubscribe":
             for asset in assets:
-                self._expected.pop(asset, None)
+                due_us = self._expected.pop(asset, None)
+                if due_us is not None and due_us > now_us:
+                    # The repair that this is part of has set when to ask again.
+                    self._resumed[asset] = due_us
                 self._dropped.add(asset)
                 token = self._forget(asset)
                 if token is not None and token.shown:
                     out.append(LegChanged(asset, "resync", "gap"))
         else:
             for asset in assets:
-                wait_us = FIRST_BOOK_US
+                due_us = now_us + FIRST_BOOK_US
                 if asset in self._dropped:
                     self._dropped.discard(asset)
                     self._again.add(asset)
-                    wait_us = REPAIR_US
+                    due_us = self._resumed.pop(asset, now_us + REPAIR_US)
                 if asset not in self._tokens or not self._tokens[asset].valid:
-                    self._expected[asset] = now_us + wait_us
+                    self._expected[asset] = due_us
         return out
 
     def _forget(self, asset: str) -> Token | None:
@@ -158,9 +159,11 @@ class PolymarketNormaliser:
                 out.append(LegChanged(asset, "resync", why))
             token.lose(why)
             if not token.mirror:
-                token.wait_due_us = now_us + REPAIR_US
+                later_us = self._repairs.too_soon(asset, now_us)
+                token.wait_due_us = later_us or now_us + REPAIR_US
                 self._due[asset] = token
-                asked.append(asset)
+                if later_us is None:
+                    asked.append(asset)
         if asked:
             out.append(RepairWanted(tuple(asked), why))
 
@@ -197,7 +200,7 @@ class PolymarketNormaliser:
         if token is None or token.closed:
             return
         first = bool(item.get("tick_size"))
-        if token.id in self._again and not first and self._attempts.get(token.id, 0) < REPAIRS:
+        if token.id in self._again and not first and self._repairs.attempts(token.id) < REPAIRS:
             # Sent before our unsubscribe arrived: between it and the first book of the new subscription
             # (point 9: the one with the tick) changes are not sent to us at all.
             return
@@ -237,7 +240,7 @@ class PolymarketNormaliser:
         self._check_book(token, item, now_us)
         token.end()
         token.valid = True
-        self._attempts.pop(token.id, None)
+        self._repairs.answered(token.id)
         token.wait_due_us = None
         self._expected.pop(token.id, None)
         self._set_due(token)
@@ -451,22 +454,19 @@ class PolymarketNormaliser:
                 self._checks["mismatch"] += 1
                 self._doubt([token.id], "hash_mismatch", now_us, out)
             elif token.wait_due_us is not None and token.wait_due_us <= now_us:
-                wanted.setdefault(self._attempt(token.id, token.why), []).append(token.id)
-                token.wait_due_us = now_us + REPAIR_US
+                why, wait_us = self._repairs.ask(token.id, token.why, now_us)
+                wanted.setdefault(why, []).append(token.id)
+                token.wait_due_us = now_us + wait_us
         if self._expected:
             for asset, due_us in list(self._expected.items()):
                 if asset not in self._instruments:
                     del self._expected[asset]
                 elif due_us <= now_us:
-                    self._expected[asset] = now_us + REPAIR_US
-                    wanted.setdefault(self._attempt(asset, "no_first_book"), []).append(asset)
+                    why, wait_us = self._repairs.ask(asset, "no_first_book", now_us)
+                    wanted.setdefault(why, []).append(asset)
+                    self._expected[asset] = now_us + wait_us
         out.extend(RepairWanted(tuple(assets), why) for why, assets in wanted.items())
         return out
-
-    def _attempt(self, asset: str, why: str) -> str:
-        """Count one more repair of an asset; the reason to give for it."""
-        attempts = self._attempts[asset] = self._attempts.get(asset, 0) + 1
-        return "unrepaired" if attempts >= REPAIRS else why
 
     def closed(self, why: str) -> list[Output]:
         """The connection is gone, and with it every book."""

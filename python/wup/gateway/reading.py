@@ -1,0 +1,137 @@
+"""What one client reads: its subscriptions, the streams they come to, and each stream once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wup.gateway.hub import Hub
+    from wup.gateway.limits import Limits
+    from wup.gateway.mirrored import MirroredBook
+    from wup.gateway.outbox import Outbox
+    from wup.gateway.pattern import Pattern
+    from wup.gateway.protocol import Options
+    from wup.gateway.stream import Stream, TradeFeed
+
+_AT_ONCE = 250
+
+
+class Subscription:
+    """One pattern of one client, with its options, and the streams it reads."""
+
+    __slots__ = ("active", "feeds", "options", "pattern", "reading", "streams")
+
+    def __init__(self, reading: Reading, pattern: Pattern, options: Options) -> None:
+        self.active = True
+        self.reading = reading
+        self.pattern = pattern
+        self.options = options
+        self.streams: set[Stream] = set()
+        self.feeds: set[TradeFeed] = set()
+
+
+class Reading:
+    """All subscriptions of one client. `left_out` is called when a book is one too many."""
+
+    def __init__(self, hub: Hub, limits: Limits, left_out: Callable[[], None]) -> None:
+        self.box: Outbox
+        self.subscriptions: dict[tuple[str, Options], Subscription] = {}
+        self._hub = hub
+        self._limits = limits
+        self._left_out = left_out
+        self._uses: dict[Stream, int] = {}
+        self._pending: deque[tuple[Subscription, MirroredBook]] = deque()
+
+    def reads(self, book: MirroredBook, pattern: Pattern, options: Options) -> bool:
+        """Is this stream read already?"""
+        stream = book.streams.get((pattern.no, options.depth, options.every_ms))
+        return stream is not None and stream in self._uses
+
+    def room_for(self, more: int) -> bool:
+        """Would this many more streams be within the limit?"""
+        return len(self._uses) + len(self._pending) + more <= self._limits.ws_books
+
+    def streams_of(self, book: MirroredBook, no: bool) -> list[Stream]:
+        """The streams of one view of a book that are read, whatever their options."""
+        return [stream for stream in book.streams.values() if stream in self._uses and stream.no == no]
+
+    def begin(self, pattern: Pattern, options: Options, books: list[MirroredBook]) -> None:
+        """Put a subscription in force; `books` are those that match now."""
+        subscription = Subscription(self, pattern, options)
+        self.subscriptions[pattern.text, options] = subscription
+        self._hub.add(subscription)
+        idle = not self._pending
+        self._pending.extend((subscription, book) for book in books)
+        if idle:
+            self._read_some()
+
+    def _read_some(self) -> None:
+        """Join the streams of a large subscribe in slices, so that nobody else waits for all of them."""
+        for _ in range(min(_AT_ONCE, len(self._pending))):
+            subscription, book = self._pending.popleft()
+            if subscription.active and self._hub.mirrors.books.get(book.book) is book:
+                self._read(subscription, book, "subscribe")
+        if self._pending:
+            asyncio.get_running_loop().call_soon(self._read_some)
+
+    def _read(self, subscription: Subscription, book: MirroredBook, why: str) -> None:
+        stream = self._hub.stream(book, subscription.pattern, subscription.options)
+        if stream in subscription.streams:
+            return
+        subscription.streams.add(stream)
+        uses = self._uses.get(stream, 0)
+        self._uses[stream] = uses + 1
+        if uses == 0:
+            stream.want(self.box, why)
+        if subscription.options.trades:
+            feed = self._hub.feed(book, subscription.pattern.no)
+            subscription.feeds.add(feed)
+            feed.join(self.box)
+
+    def join(self, subscription: Subscription, book: MirroredBook) -> None:
+        """A book began to match one of our patterns."""
+        if self.reads(book, subscription.pattern, subscription.options) or self.room_for(1):
+            self._read(subscription, book, "join")
+        else:
+            self._left_out()
+
+    def part(self, subscription: Subscription, book: MirroredBook) -> None:
+        """A book matches one of our patterns no more."""
+        for stream in [stream for stream in subscription.streams if stream.book is book]:
+            subscription.streams.discard(stream)
+            self._unread(stream)
+        for feed in book.trades.values():
+            if feed in subscription.feeds:
+                subscription.feeds.discard(feed)
+                feed.leave(self.box)
+
+    def end(self, key: tuple[str, Options]) -> None:
+        """Take a subscription out of force."""
+        subscription = self.subscriptions.pop(key)
+        subscription.active = False
+        self._hub.discard(subscription)
+        for stream in subscription.streams:
+            self._unread(stream)
+        for feed in subscription.feeds:
+            feed.leave(self.box)
+        subscription.streams.clear()
+        subscription.feeds.clear()
+
+    def end_all(self) -> None:
+        """The client is gone."""
+        for key in list(self.subscriptions):
+            self.end(key)
+        self._pending.clear()
+
+    def _unread(self, stream: Stream) -> None:
+        uses = self._uses.get(stream, 0) - 1
+        if uses > 0:
+            self._uses[stream] = uses
+            return
+        self._uses.pop(stream, None)
+        self.box.forget(stream)
+        self._hub.release(stream)
