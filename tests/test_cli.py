@@ -29,7 +29,18 @@ async def test_help_names_every_verb() -> None:
     """`wup --help` lists the stages and the tools."""
     code, out, _ = await wup("--help", COLUMNS="120")
     assert code == 0
-    for verb in ("aggregator", "normalizer", "orderbook", "events", "gateway", "up", "sim", "demo", "replay", "watch"):
+    for verb in (
+        "aggregator",
+        "normalizer",
+        "orderbook",
+        "events",
+        "gateway",
+        "up",
+        "sim",
+        "demo",
+        "replay",
+        "watch",
+    ):
         assert verb in out
 
 

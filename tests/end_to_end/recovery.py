@@ -1,6 +1,6 @@
 """Killing the orderbook service under load: how long until every book is exact again, and was any ever wrong?
 
-`python tests/end_to_end/recovery.py --events 1250 --kills 20` is the long form (5,000 books); CI runs it small.
+`python tests/end_to_end/recovery.py --events 1250 --kills 20` is the long form (5,000 books).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from websockets.asyncio.client import ClientConnection, connect
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from end_to_end.running import Command, command
-
 from wup import MirrorBook, servers
 
 
@@ -111,7 +110,9 @@ async def run(events: int, kills: int, seed: int = 7, rate: int = 500, limit_s: 
         gateway = await start("gateway")
         watcher = Watcher()
         url = f"ws://127.0.0.1:{gateway.lines[-1]['ws']}/ws"
-        socket = await stack.enter_async_context(connect(url, max_size=None, ping_interval=None, max_queue=None))
+        socket = await stack.enter_async_context(
+            connect(url, max_size=None, ping_interval=None, max_queue=None)
+        )
         listening = asyncio.create_task(listen(socket, watcher))
         stack.callback(listening.cancel)
         await socket.send('{"op":"subscribe","id":"1","books":[">"]}')

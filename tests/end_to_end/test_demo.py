@@ -16,6 +16,8 @@ from end_to_end.running import all_gone, command, descendants, environment
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Whole systems of processes start here: slow where other suites run beside.
+pytestmark = pytest.mark.timeout(150)
 SECONDS = 10
 
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import pytest
 from websockets.asyncio.client import connect
 
 from end_to_end.plain import PlainClient
@@ -13,6 +14,9 @@ from end_to_end.running import command
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# Whole systems of processes start here: slow where other suites run beside.
+pytestmark = pytest.mark.timeout(150)
 
 
 async def test_stages_as_processes_give_the_same_books(nats_url: str, redis_url: str, tmp_path: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from end_to_end.recovery import run
+
+# Whole systems of processes start here: slow where other suites run beside.
+pytestmark = pytest.mark.timeout(150)
 
 
 async def test_books_are_exact_again_after_sigkill() -> None:

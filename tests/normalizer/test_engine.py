@@ -351,6 +351,20 @@ def test_a_new_table_is_swapped_whole() -> None:
     assert feed.reader.n == {A: 5, B: 2}
 
 
+def test_a_normaliser_that_raises_shows_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in a venue's code is not the end of the stream, and never a wrong book: all its legs are
+    doubtful until their next whole books."""
+    feed = started()
+    (connection,) = feed.engine._connections.values()
+    with monkeypatch.context() as patch:
+        patch.setattr(connection.normaliser, "frame", lambda raw, now_us: 1 / 0)
+        feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00"))
+    assert feed.reader.state == {A: "resync", B: "resync"}
+    assert feed.bad[0] == ("kalshi", "normaliser_error")
+    feed.frame("kalshi", snapshot(A, 4, LEVELS))
+    assert feed.reader.state == {A: "live", B: "resync"}
+
+
 def test_closed_is_closed_on_every_connection() -> None:
     """After the resolution no connection shows the market again, also not one opened later."""
     feed = started()

@@ -317,7 +317,48 @@ def test_a_snapshot_asked_of_a_dead_sid_subscribes_anew() -> None:
         "market_tickers": [A, B],
         "use_yes_price": True,
     }
-    assert [orjson.loads(text)["cmd"] for text in kalshi.repair([A])] == ["subscribe"]
+    assert kalshi.repair([A]) == [], "that subscribe is on its way"
+
+
+def test_a_snapshot_is_not_asked_for_outside_the_subscription() -> None:
+    """`get_snapshot` answers for any market, and no change would follow: a market whose subscription was
+    refused or is still on its way is subscribed, not asked for."""
+    kalshi = session()
+    first = orjson.loads(kalshi.opened([A])[0])
+    assert kalshi.repair([A]) == [], "its subscribe is on its way"
+    kalshi.received(subscribed(1, "orderbook_delta", first["id"]))
+    added = orjson.loads(kalshi.want([A, B])[0])
+    kalshi.received(error(27, number=added["id"]))
+    asked = [orjson.loads(text)["params"] for text in kalshi.repair([A, B])]
+    assert asked == [{"action": "get_snapshot", "sids": [1], "market_tickers": [A]}]
+    again = kalshi.heartbeat()
+    assert again is not None
+    kalshi.received(error(11, number=orjson.loads(again)["id"]))
+    asked = [orjson.loads(text) for text in kalshi.repair([B])]
+    assert [(frame["cmd"], frame["params"]["market_tickers"]) for frame in asked] == [("subscribe", [B])]
+    kalshi.received(ok(9, asked[0]["id"]))
+    assert orjson.loads(kalshi.repair([B])[0])["params"]["action"] == "get_snapshot"
+
+
+def test_frames_of_an_ended_subscription_are_not_used() -> None:
+    """After error 25 a late frame of that sid is from before the end: it makes nothing live."""
+    shown = started()
+    shown.frame(error(25, sid=1, seq=4))
+    shown.frame(snapshot(A, 3, LEVELS))
+    assert shown.state == {A: "resync", B: "resync"}
+    assert shown.bad[-1] == "ended_subscription"
+
+
+def test_a_loss_that_comes_back_with_every_answer_is_no_storm() -> None:
+    """Snapshots are asked for at once, and then at most four times a second."""
+    shown = started()
+    seq = 2
+    for _ in range(100):
+        seq += 2
+        shown.frame(snapshot(A, seq, LEVELS))
+        shown.wait(0.01)
+    assert shown.bad == ["sequence_gap"] * 100
+    assert 4 <= sum(B in repair.assets for repair in shown.repairs) <= 6
 
 
 def test_large_subscriptions_ask_for_short_acknowledgements() -> None:

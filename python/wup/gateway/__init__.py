@@ -2,8 +2,8 @@
 
 Reading order: `service` (puts it together), `mirror` and `mirrored` (what is verified), `source` (where
 whole books come from), `hub` and `stream` (who reads what), `outbox` and `frame` (how bytes leave),
-`session`, `reading` and `protocol` (what a client may say), `connection` and `server` (sockets), `app` and `guard`
-(HTTP), `core`, `limits`, `tokens`, `pattern` beside them.
+`session`, `reading` and `protocol` (what a client may say), `connection` and `server` (sockets), `app` and
+`guard` (HTTP), `core`, `limits`, `tokens`, `pattern` beside them.
 """
 
 from wup.gateway.limits import Limits

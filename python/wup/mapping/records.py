@@ -20,7 +20,7 @@ from wup.mapping.rest import read_json, write_json
 from wup.mapping.unified import Member, UnifiedMarket
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wup.mapping.compile import Unit
     from wup.mapping.unified import Aggregate
@@ -194,7 +194,7 @@ def read_market(hid: str, raw: object, members: object) -> UnifiedMarket:
     Raises:
         BadRecord: missing, of another type, not JSON, too large, or not consistent with its key.
     """
-    body = _object(raw)
+    body = _object(raw, _MAX_RECORD, orjson.loads)
     if not isinstance(members, dict):
         raise BadRecord(f"members: {members!r}"[:200])
     read = [_read_member(field, value) for field, value in members.items()]
@@ -241,7 +241,8 @@ def read_event(raw: object) -> tuple[VenueEventRecord, dict[str, Any]]:
     Raises:
         BadRecord: missing, not JSON, or without a field.
     """
-    body = _object(raw, _MAX_EVENT)
+    # The venue's own numbers keep their digits.
+    body = _object(raw, _MAX_EVENT, read_json)
     try:
         markets = tuple(_read_venue_market(market) for market in body["markets"])
         event = VenueEventRecord(
@@ -266,13 +267,13 @@ def _read_venue_market(body: Mapping[str, Any]) -> VenueMarket:
     return _VENUE_MARKET.validate_python({k: v for k, v in body.items() if k != "rules_sha256"})
 
 
-def _object(raw: object, limit: int = _MAX_RECORD) -> dict[str, Any]:
+def _object(raw: object, limit: int, read: Callable[[bytes], Any]) -> dict[str, Any]:
     if not isinstance(raw, bytes):
         raise BadRecord("missing" if raw is None else f"not text: {raw!r}"[:200])
     if len(raw) > limit:
         raise BadRecord(f"over {limit} bytes")
     try:
-        body = read_json(raw)
+        body = read(raw)
     except ValueError as error:
         raise BadRecord(f"not JSON: {error}") from None
     if not isinstance(body, dict):

@@ -85,7 +85,8 @@ class MappingSource:
             async with asyncio.timeout(wait_s):
                 await first.wait()
         except TimeoutError:
-            logs.log("mapping").warning("no mapping yet", waited_s=wait_s, problem=self.problem)
+            if wait_s:
+                logs.log("mapping").warning("no mapping yet", waited_s=wait_s, problem=self.problem)
         finally:
             self._callbacks.remove(marker)
         return self.table

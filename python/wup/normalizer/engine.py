@@ -163,11 +163,17 @@ class Engine:
                 return
             # A connection met in its middle has no books yet that could have missed something.
             if connection.n:
-                self._lost(connection, f"{connection.n} then {meta.n}", meta.rx_us, now_us)
+                self._lost(connection, f"{connection.n} then {meta.n}", now_us)
         connection.n = meta.n
         if connection.silent:
-            self._heard(connection, meta.rx_us, now_us)
-        outputs = connection.normaliser.frame(payload, now_us)
+            self._heard(connection, now_us)
+        try:
+            outputs = connection.normaliser.frame(payload, now_us)
+        except Exception as error:
+            # A normaliser never raises. If one does after all, what it holds is not to be trusted.
+            self._bad(meta.platform, "normaliser_error", repr(error))
+            self._lost(connection, "normaliser error", now_us)
+            return
         if outputs:
             self._outputs(connection, outputs, meta.rx_us, now_us)
 
@@ -204,7 +210,7 @@ class Engine:
 
     # --- losses and verdicts ----------------------------------------------------------------------
 
-    def _lost(self, connection: Connection, detail: str, rx_us: int, now_us: int) -> None:
+    def _lost(self, connection: Connection, detail: str, now_us: int) -> None:
         """Frames of this connection were lost on their way to us: none of its books is known."""
         self._bad(connection.platform, "lost_records", f"{connection.name} {detail}")
         assets = tuple(dict.fromkeys([*connection.live, *connection.normaliser.assets()]))
@@ -228,13 +234,13 @@ class Engine:
                 wanted = tuple(self._instruments[meta.platform])
                 self._repair(meta.platform, wanted, "gap", meta.connection)
         elif meta.n > connection.n:
-            self._lost(connection, f"{connection.n} then marks {meta.n}", meta.rx_us, now_us)
+            self._lost(connection, f"{connection.n} then marks {meta.n}", now_us)
         connection.n = max(connection.n, meta.n)
         connection.marks_us = now_us
         if connection.silent:
-            self._heard(connection, meta.rx_us, now_us)
+            self._heard(connection, now_us)
 
-    def _heard(self, connection: Connection, rx_us: int, now_us: int) -> None:
+    def _heard(self, connection: Connection, now_us: int) -> None:
         """A silent connection speaks again without a hole: its books are what they were."""
         connection.silent = False
         connection.marks_us = now_us

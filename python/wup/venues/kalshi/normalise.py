@@ -74,6 +74,8 @@ class KalshiNormaliser:
         self._sequences: dict[int, int] = {}
         self._last: dict[int, bytes] = {}
         self._channels: dict[int, str] = {}
+        # Subscriptions that the venue ended: whatever still comes with their sid is from before.
+        self._ended: set[int] = set()
         # Markets with a deadline: the timer looks at these only.
         self._due: dict[str, _Market] = {}
         self.checks: Mapping[str, int] = {}
@@ -166,6 +168,9 @@ class KalshiNormaliser:
         was seen already, so it is not used, and neither are the books.
         """
         last = self._sequences.get(sid)
+        if sid in self._ended:
+            out.append(BadInput("ended_subscription", f"sid {sid} seq {seq}"))
+            return False
         if last is None or seq == last + 1:
             # Joined mid-stream nothing is lost: books begin with a snapshot.
             self._sequences[sid] = seq
@@ -359,6 +364,7 @@ class KalshiNormaliser:
             named, channel = message.get("sid"), message.get("channel")
             if type(named) is int and isinstance(channel, str):
                 self._channels[named] = channel
+                self._ended.discard(named)
         elif event.kind == "unsubscribed" and sid is not None:
             self._end(sid)
             if self._channels.pop(sid, None) == BOOK_CHANNEL:
@@ -385,6 +391,7 @@ class KalshiNormaliser:
     def _end(self, sid: int) -> None:
         self._sequences.pop(sid, None)
         self._last.pop(sid, None)
+        self._ended.add(sid)
 
     # --- time, end, answers -----------------------------------------------------------------------
 
@@ -420,6 +427,7 @@ class KalshiNormaliser:
         self._due.clear()
         self._sequences.clear()
         self._last.clear()
+        self._ended.clear()
         self._channels.clear()
         return out
 

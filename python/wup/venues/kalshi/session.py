@@ -68,6 +68,8 @@ class KalshiSession:
         self._next_id = 1
         self._pending: dict[int, _Command] = {}
         self._sids: dict[str, int] = {}
+        # Markets whose subscription to the books was acknowledged.
+        self._confirmed: set[str] = set()
         self._chunk = SUBSCRIBE_CHUNK
         self._removed: dict[str, None] = {}
         self._delayed: deque[_Command] = deque()
@@ -104,6 +106,7 @@ class KalshiSession:
         self._next_id = 1
         self._pending = {}
         self._sids = {}
+        self._confirmed = set()
         self._removed = {}
         self._delayed.clear()
         frames = self._subscribe(assets)
@@ -116,6 +119,7 @@ class KalshiSession:
         new = [asset for asset in wanted if asset not in self._assets]
         for asset in [asset for asset in self._assets if asset not in wanted]:
             del self._assets[asset]
+            self._confirmed.discard(asset)
             self._followed.pop(asset.encode(), None)
             self._removed[asset] = None
         for asset in new:
@@ -123,20 +127,32 @@ class KalshiSession:
         return [*self._remove(), *self._subscribe(new)]
 
     def repair(self, assets: Sequence[str]) -> list[str]:
-        """Ask for snapshots of `assets` within the subscription; subscribe anew when there is none."""
+        """Ask for snapshots of `assets` within the subscription.
+
+        A market that is not in the subscription would get a snapshot too, and no change after it: such a one
+        is subscribed, unless a command on its way does so already.
+        """
         mine = [asset for asset in assets if asset in self._assets]
         sid = self._sids.get(BOOK_CHANNEL)
-        if sid is None:
-            return self._subscribe(mine, (BOOK_CHANNEL,))
-        return [
+        inside = [asset for asset in mine if sid is not None and asset in self._confirmed]
+        frames = [
             self._frame(
                 _Command(
                     "update_subscription",
                     {"action": "get_snapshot", "sids": [sid], "market_tickers": chunk},
                 )
             )
-            for chunk in _chunks(mine, SNAPSHOT_CHUNK)
+            for chunk in _chunks(inside, SNAPSHOT_CHUNK)
         ]
+        known = self._confirmed if sid is not None else set()
+        coming = {
+            ticker
+            for command in (*self._pending.values(), *self._delayed)
+            if _subscribes_books(command)
+            for ticker in command.params["market_tickers"]
+        }
+        outside = [asset for asset in mine if asset not in known and asset not in coming]
+        return [*frames, *self._subscribe(outside, (BOOK_CHANNEL,))]
 
     def received(self, raw: bytes) -> list[str]:
         """Acknowledgements and errors; market data is let through unread."""
@@ -153,11 +169,10 @@ class KalshiSession:
             channel, sid = message.get("channel"), message.get("sid")
             if isinstance(channel, str) and type(sid) is int:
                 self._sids[channel] = sid
-            if type(number) is int:
-                self._pending.pop(number, None)
+            self._confirm(number)
             return self._remove() if channel in (BOOK_CHANNEL, _TRADES) else []
-        if kind == "ok" and type(number) is int:
-            self._pending.pop(number, None)
+        if kind == "ok":
+            self._confirm(number)
         elif kind == "unsubscribed":
             self._forget(sequence_of(frame)[0])
         elif kind == "error" and isinstance(message, dict):
@@ -180,6 +195,11 @@ class KalshiSession:
         return self._followed.get(raw[start:end]) if end > 0 else None
 
     # ----------------------------------------------------------------------------------------------
+
+    def _confirm(self, number: object) -> None:
+        command = self._pending.pop(number, None) if type(number) is int else None
+        if command is not None and _subscribes_books(command):
+            self._confirmed.update(command.params["market_tickers"])
 
     def _failed(self, code: object, sid: int | None, command: _Command | None) -> list[str]:
         if code in _TERMINAL or code == _UNKNOWN_SID:
@@ -218,6 +238,8 @@ class KalshiSession:
         for channel, known in self._sids.items():
             if known == sid:
                 del self._sids[channel]
+                if channel == BOOK_CHANNEL:
+                    self._confirmed.clear()
                 return channel
         return None
 
@@ -271,6 +293,10 @@ class KalshiSession:
             # Snapshots may be answered without an acknowledgement: what is oldest is forgotten.
             del self._pending[next(iter(self._pending))]
         return orjson.dumps({"id": number, "cmd": command.command, "params": command.params}).decode()
+
+
+def _subscribes_books(command: _Command) -> bool:
+    return command.command == "subscribe" and command.params["channels"] == [BOOK_CHANNEL]
 
 
 def _chunks(assets: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -182,7 +182,7 @@ class PolymarketNormaliser:
         market = self._markets.get(market_key)
         if instrument is None:
             # The other token of a market that we follow is in every change: not news (section 6).
-            if market is None or not market.tokens:
+            if market is None and all(item.market_id != market_key for item in instruments.values()):
                 out.append(BadInput("unknown_asset", asset, asset))
             return None
         if market is None:
