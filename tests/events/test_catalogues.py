@@ -174,8 +174,8 @@ async def test_missing_hash_facts_come_from_the_clob(
     [
         ({}, "open", None),
         ({"acceptingOrders": False}, "halted", None),
-        ({"active": False}, "closed", None),
-        ({"enableOrderBook": False}, "closed", None),
+        ({"active": False}, "unlisted", None),
+        ({"enableOrderBook": False}, "unlisted", None),
         ({"closed": True}, "closed", None),
         ({"closed": True, "outcomePrices": '["1", "0"]'}, "resolved", "yes"),
         ({"closed": True, "outcomePrices": ["0", "1"]}, "resolved", "no"),

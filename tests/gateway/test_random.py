@@ -164,9 +164,8 @@ class World:
         self.engine.lose = 0
         self.engine.fill()
         self.engine.marks()
-        want = {
-            book: orjson.loads(self.engine.store.snapshot(book))["seq"] for book in self.engine.store.books()
-        }
+        store = self.engine.store
+        want = {book: orjson.loads(store.snapshot(book))["seq"] for book in store.books()}
         for client in self.clients:
             for pattern in (">", "*.*.no"):
                 await client.op("subscribe", books=[pattern])

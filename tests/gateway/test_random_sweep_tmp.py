@@ -164,9 +164,8 @@ class World:
         self.engine.lose = 0
         self.engine.fill()
         self.engine.marks()
-        want = {
-            book: orjson.loads(self.engine.store.snapshot(book))["seq"] for book in self.engine.store.books()
-        }
+        store = self.engine.store
+        want = {book: orjson.loads(store.snapshot(book))["seq"] for book in store.books()}
         for client in self.clients:
             for pattern in (">", "*.*.no"):
                 await client.op("subscribe", books=[pattern])
@@ -178,13 +177,22 @@ class World:
                     for name, book in full.items()
                 )
 
-            await client.until(done)
+            try:
+                await client.until(done, 4)
+            except TimeoutError:
+                for b in self.gateway._mirrors.books.values():
+                    print("MIRROR", b.book, b.serving, b.high, (b.mirror.epoch, b.mirror.seq), len(b.buffer), b.behind, b.unanswered, "store", orjson.loads(store.snapshot(b.book))["epoch"], want[b.book])
+                print("PROBLEMS", self.gateway.problems(), self.gateway._mirrors._wanted, self.gateway._mirrors._wanted_all)
+                for k, b in client.books.items():
+                    print("CLIENT", k, b.exact, b.epoch, b.seq, b.history[-6:])
+                print(client.answers[-6:], client.closed, self.held[client])
+                raise
             assert client.verdicts.get("broken", 0) == 0
             assert client.verdicts.get("gap", 0) == 0
             await client.close()
 
 
-@pytest.mark.parametrize("seed", [11,45,55,129,141,143])
+@pytest.mark.parametrize("seed", [143])
 async def test_random_run(bus: LocalBus, start: Starter, seed: int) -> None:
     """Lost messages, restarts, resyncs, disconnects, changing patterns: no exact book is ever wrong."""
     world = World(seed, bus, start)

@@ -120,6 +120,7 @@ def test_only_clean_legs_are_merged(fungibility: str) -> None:
     [
         (TEX, {"rules": "other rules"}, "rules_changed"),
         (TEX, {"status": "halted"}, "halted"),
+        (TEX, {"status": "closed"}, "closed"),
         (TEX, {"facts": {"other": "true"}}, "other_outcome"),
         (leg("kalshi", "KXGAME", "KXGAME-TEX", status='"suspended"'), {}, "suspended"),
     ],
@@ -133,6 +134,15 @@ def test_suspended_legs(text: str, changes: dict[str, object], why: str) -> None
         ("0x01-y", None, BOOK),
     ]
     assert any("game.toml:" in p and "rules" in p for p in compiler.problems()) == (why == "rules_changed")
+
+
+@pytest.mark.parametrize("status", ["resolved", "unlisted"])
+def test_what_leaves(status: str) -> None:
+    """A resolved market's leg leaves; a market without a book has no leg."""
+    table, _ = compiled(game(TEX, NYY, POLY), kalshi(status=status), polymarket())
+    assert [x.asset_id for x in table.legs] == ["KXGAME-NYY", "0x01-y"]
+    table, _ = compiled("", venue_event("kalshi", "E", venue_market("E-A", status=status)))
+    assert table.legs == ()
 
 
 def test_a_halted_unmapped_market_is_suspended() -> None:

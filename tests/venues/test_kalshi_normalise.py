@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from venues.kal import A, B, delta, error, ok, raw, snapshot, subscribed
+from venues.kal import FRAME_MS, A, B, delta, error, ok, raw, snapshot, subscribed
 from venues.shown import Shown
 from wup.config import load
 from wup.model import Instrument
@@ -219,6 +219,19 @@ def test_halted_and_active_again() -> None:
     (back,) = shown.frame(life(A, "activated", is_deactivated=False))
     assert isinstance(back, BookReplaced)
     assert shown.book(A)[0][0] == ("0.4", "6")
+
+
+def test_a_halt_whose_end_was_lost_ends_when_the_book_grows() -> None:
+    """`activated` is told once. Two seconds of venue time after the halt a growing book proves that trading
+    goes on: while it is paused orders can only be cancelled."""
+    shown = started()
+    shown.frame(delta(A, 3, "yes", "0.4000", "1.00"))
+    shown.frame(life(A, "deactivated"))
+    shown.frame(delta(A, 4, "yes", "0.4000", "1.00", ts_ms=FRAME_MS + 500))
+    shown.frame(delta(A, 5, "yes", "0.4000", "-3.00", ts_ms=FRAME_MS + 5000))
+    assert shown.state[A] == "halted"
+    shown.frame(delta(A, 6, "yes", "0.4000", "2.00", ts_ms=FRAME_MS + 6000))
+    assert (shown.state[A], shown.book(A)[0][0]) == ("live", ("0.4", "6"))
 
 
 def test_a_gap_while_halted_comes_back_with_a_snapshot() -> None:

@@ -17,7 +17,7 @@ from wup.venues.kalshi.normalise import KalshiNormaliser
 from wup.venues.polymarket.settings import PolymarketSettings
 from wup.venues.registry import VENUES
 
-SEEDS = int(os.environ.get("MARKET_RUN_SEEDS", "8"))
+SEEDS = int(os.environ.get("MARKET_RUN_SEEDS", "24"))
 """Seeds per venue; more for a long run."""
 BATCH = 4
 

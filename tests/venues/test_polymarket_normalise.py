@@ -220,6 +220,20 @@ def test_a_book_of_the_old_subscription_does_not_answer_a_repair() -> None:
     assert (shown.state[YES], shown.book(YES)) == ("live", book.truth())
 
 
+def test_when_first_books_carry_no_facts_any_book_answers_a_repair() -> None:
+    """Should the venue stop to send the tick with first books, repairs work all the same."""
+    book = Book(BIDS, ASKS)
+    shown = reader()
+    shown.frame(raw(book.book(first=False)))
+    session = PolymarketSession(PolymarketSettings())
+    session.opened([YES])
+    for text in session.repair([YES]):
+        shown.sent(text.encode())
+    assert shown.state[YES] == "resync"
+    shown.frame(raw(book.book(first=False)))
+    assert shown.state[YES] == "live"
+
+
 def test_a_book_without_the_facts_is_shown_and_a_first_one_asked_for_once() -> None:
     """When the first book was lost, one after a trade is the venue's word too; but nothing could be proven
     from then on, so a first book is asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from wup.cli import stages, tools
+from wup.events.command import register as register_events
 from wup.mapping.command import app as mapping
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 stages.register(app)
 tools.register(app)
+register_events(app)
 app.add_typer(mapping, name="map", help="Mapping files: check them, link markets, look at what is merged.")
 
 

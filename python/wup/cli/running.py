@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -34,8 +35,27 @@ def say(message: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def run(main: Callable[[asyncio.Event], Awaitable[int]], *, log_level: str = "info") -> NoReturn:
+def settle_memory() -> None:
+    """Call once everything is started: what lives until the end is taken out of the collector's sight.
+
+    A full collection over the books of thousands of markets stalls the loop for 150 ms and more; the hot path
+    makes no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def run(
+    main: Callable[[asyncio.Event], Awaitable[int]],
+    *,
+    log_level: str = "info",
+    loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+) -> NoReturn:
     """Run `main(stop)` and exit with what it returns.
+
+    `loop` makes the event loop: uvloop, but for the gateway, whose fan-out is 1.8 times cheaper on asyncio's
+    own (docs/design.md).
 
     SIGINT and SIGTERM set `stop`; a second one ends the process at once. Wrong settings and busy ports are
     told in plain words, exit 2; other errors of ours exit 1.
@@ -58,7 +78,8 @@ def run(main: Callable[[asyncio.Event], Awaitable[int]], *, log_level: str = "in
         return await main(stop)
 
     try:
-        code = uvloop.run(body())
+        with asyncio.Runner(loop_factory=loop) as runner:
+            code = runner.run(body())
     except SettingsError as error:
         fail(error.problems)
     except PortInUse as error:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx2
 import typer
 
-Event = Annotated[str, typer.Argument(help="PLATFORM:EVENT, such as kalshi:KXFEDDECISION-26DEC.")]
+Event = Annotated[str, typer.Argument(help="PLATFORM:EVENT, in the words of the venue.")]
 Url = Annotated[str, typer.Option("--url", envvar="EVENTS_SERVICE_URL", help="The event service.")]
 _URL = "http://127.0.0.1:8081"
 _TIMEOUT_S = 30.0

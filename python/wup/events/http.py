@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from wup import __version__, problem
-from wup.mapping.catalogue import CatalogueError, EventNotFound, VenueEventRecord
+from wup.mapping.catalogue import CatalogueError, EventNotFound, MarketStatus, VenueEventRecord
 from wup.mapping.records import market_fields
 from wup.mapping.rest import write_json
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _SLUG = r"^[^\x00-\x1f\x7f]+$"
 Slug = Annotated[str, Field(min_length=1, max_length=512, pattern=_SLUG)]
 PlatformName = Annotated[str, Field(min_length=1, max_length=32)]
-Status = Literal["open", "halted", "closed", "resolved"]
 
 
 class Track(BaseModel):
@@ -81,7 +80,7 @@ def _events(app: FastAPI, service: EventService) -> None:
     @app.get("/v1/events", summary="Followed events, in order of platform and slug")
     async def events(
         platform: PlatformName | None = None,
-        status: Status | None = None,
+        status: MarketStatus | None = None,
         q: Annotated[str | None, Query(max_length=200)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         after: Annotated[str | None, Query(max_length=600)] = None,
@@ -126,10 +125,10 @@ def _events(app: FastAPI, service: EventService) -> None:
         return _json(full)
 
 
-def _status(event: VenueEventRecord) -> Status:
+def _status(event: VenueEventRecord) -> MarketStatus:
     """Of the event: the liveliest of its markets."""
     states = {market.status for market in event.markets}
-    order: tuple[Status, ...] = ("open", "halted", "closed", "resolved")
+    order: tuple[MarketStatus, ...] = ("open", "halted", "unlisted", "closed", "resolved")
     return next((status for status in order if status in states), "closed")
 
 

@@ -12,7 +12,8 @@ from wup.errors import WupError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-MarketStatus = Literal["open", "halted", "closed", "resolved"]
+MarketStatus = Literal["unlisted", "open", "halted", "closed", "resolved"]
+"""`unlisted`: announced, without a book to follow. `closed`: trading has ended, the result is not known."""
 
 
 def rules_sha256(rules: str) -> str:

@@ -3,9 +3,10 @@
 Everything here is pure. Rules, in the order in which they decide about a leg:
 
 1. The venue lists no such market, or the event is not known yet: the leg stays out (`unknown`).
-2. The venue's market is resolved or closed: the leg leaves, with its result.
-3. The file suspends it, its rule text is not the one that was confirmed, it is an "Other" outcome, or the
-   venue halted it: suspended with the reason; its frames are still followed, its book goes without it.
+2. The venue's market is resolved, or has no book yet: the leg leaves, with its result where there is one.
+3. Trading has ended and the result is awaited, the file suspends it, its rule text is not the one that was
+   confirmed, it is an "Other" outcome, or the venue halted it: suspended with the reason; its frames are
+   still followed, its book goes without it.
 4. Otherwise it is live.
 
 Legs that are only proposed, retired or rejected, or not clean and identical, do not own their market:
@@ -218,7 +219,7 @@ def compile_event(event: VenueEventRecord, owned: Collection[tuple[str, str]]) -
 
 
 def _status(markets: list[UnifiedMarket]) -> Literal["open", "closed", "resolved"]:
-    states = {member.state for market in markets for member in market.members}
+    states = {member.why if member.why == "closed" else member.state for m in markets for member in m.members}
     if not states or not states <= {"closed", "resolved"}:
         return "open"
     return "resolved" if states == {"resolved"} else "closed"
@@ -293,8 +294,11 @@ def _venue_member(event: VenueEventRecord, market: VenueMarket, start: Member, a
         result = _FLIP.get(result)
     state: MemberState = "live"
     why: str | None = None
-    if market.status in ("resolved", "closed"):
+    if market.status in ("resolved", "unlisted"):
         state, why = market.status, market.status
+    elif market.status == "closed":
+        # The book stays until its result is known: its last word is to be the result.
+        state, why = "suspended", "closed"
     elif start.status == "suspended":
         state, why = "suspended", "suspended"
     elif start.rules_sha256 is not None and rules_sha256(market.rules) != start.rules_sha256:

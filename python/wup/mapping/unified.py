@@ -15,7 +15,7 @@ from wup.mapping.table import BookInfo, Leg, MappingTable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MemberState = Literal["live", "suspended", "closed", "resolved", "unknown"]
+MemberState = Literal["live", "suspended", "unlisted", "resolved", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wup._core import Change
+    from wup.model import LegState
     from wup.bus import Bus, Message, Subscription
 
 _TICK_S = 1.0
 _ASK_AGAIN_US = 2_000_000
 _ASK_AT_ONCE = 500
 _FOREIGN_LIMIT = 100_000
+_SUSPENDED: tuple[LegState, str] = ("halted", "suspended")
+_KEPT_OUT: dict[str, tuple[LegState, str]] = {"halted": ("halted", "halted"), "closed": ("closed", "closed")}
+"""State and reason of a leg that the mapping keeps out; any other word there is a suspension of ours."""
 
 
 class OrderbookService:
@@ -117,8 +121,7 @@ class OrderbookService:
             self._known[subjects.normalized(leg.platform, leg.market_id, leg.asset_id)] = key
             self.store.set_facts(leg.platform, leg.asset_id, leg.tick, leg.min_size)
             if leg.suspended is not None:
-                why = "halted" if leg.suspended == "halted" else "suspended"
-                changes += self.store.set_leg_state(*key, "halted", why, now_us)
+                changes += self.store.set_leg_state(*key, *_KEPT_OUT.get(leg.suspended, _SUSPENDED), now_us)
             elif key in was_suspended:
                 wanted.append(key)
         self.table = mine

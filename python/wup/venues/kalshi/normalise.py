@@ -30,6 +30,8 @@ FIRST_BOOK_US = 5_000_000
 EARLY_DELTA_US = 3_000_000
 """A delta without a snapshot: the snapshot is asked for when it does not follow within this time."""
 CROSSED_US = 250_000
+RESUMED_US = 2_000_000
+"""Venue time after a halt from which a growing book proves that trading goes on."""
 _TERMINAL = (10, 25)
 
 _RAW_TICKER = re.compile(rb'"market_ticker"\s*:\s*"([^"\\]+)"')
@@ -43,7 +45,7 @@ class _Market:
     closed. `held` are changes not yet shown because the book is crossed: one transaction in parts.
     """
 
-    __slots__ = ("book", "closed", "due_us", "halted", "held", "sid", "valid", "venue_us", "why")
+    __slots__ = ("book", "closed", "due_us", "halted", "halted_us", "held", "sid", "valid", "why")
 
     def __init__(self) -> None:
         self.book = VenueBook()
@@ -51,7 +53,7 @@ class _Market:
         self.halted = False
         self.closed = False
         self.sid: int | None = None
-        self.venue_us: int | None = None
+        self.halted_us = 0
         self.held: dict[tuple[str, str], str] = {}
         self.due_us: int | None = None
         self.why = "no_first_book"
@@ -78,6 +80,8 @@ class KalshiNormaliser:
         self._ended: set[int] = set()
         # Markets with a deadline: the timer looks at these only.
         self._due: dict[str, _Market] = {}
+        # The latest of the venue's times on this connection: time that a replay has too.
+        self._latest_us = 0
         self.checks: Mapping[str, int] = {}
 
     # --- what the client sent ---------------------------------------------------------------------
@@ -264,8 +268,10 @@ class KalshiNormaliser:
             out.append(BadInput("bad_level", str(error), ticker))
             self._doubt((ticker,), "gap", now_us, out)
             return
-        market.venue_us = event.venue_us
+        if event.venue_us is not None and event.venue_us > self._latest_us:
+            self._latest_us = event.venue_us
         if market.halted:
+            self._resumed(ticker, market, event, out)
             return
         if market.held or market.book.crossed():
             market.held[(event.side, event.price)] = size
@@ -285,6 +291,15 @@ class KalshiNormaliser:
             out.append(BookChanged(ticker, level, (), event.venue_us))
         else:
             out.append(BookChanged(ticker, (), level, event.venue_us))
+
+    def _resumed(self, ticker: str, market: _Market, event: Increment, out: list[Output]) -> None:
+        """The end of a halt is told once, on a stream where nothing else may follow for hours. If that
+        frame was lost the book tells: while trading is paused orders can be cancelled, never placed."""
+        if event.delta.startswith("-") or (event.venue_us or 0) < market.halted_us + RESUMED_US:
+            return
+        if not market.book.crossed():
+            market.halted = False
+            out.append(BookReplaced(ticker, event.venue_us))
 
     def _snapshot(self, event: Snapshot, sid: int | None, now_us: int, out: list[Output]) -> None:
         ticker = event.asset_id
@@ -307,7 +322,6 @@ class KalshiNormaliser:
         market.valid = True
         self._repairs.answered(ticker)
         market.due_us = None
-        market.venue_us = event.venue_us
         self._due.pop(ticker, None)
         if not market.halted:
             out.append(BookReplaced(ticker, event.venue_us))
@@ -347,6 +361,7 @@ class KalshiNormaliser:
         elif event.state == "halted":
             if not market.halted:
                 market.halted = True
+                market.halted_us = self._latest_us
                 market.held.clear()
                 out.append(LegChanged(ticker, "halted", event.why))
         elif market.halted:

@@ -279,7 +279,7 @@ def _status(raw: Mapping[str, Any]) -> tuple[MarketStatus, str | None]:
         return "closed", None
     if raw.get("active") is False or raw.get("enableOrderBook") is False:
         # Placeholder outcomes and markets without a book: nothing to follow, now or until they are listed.
-        return "closed", None
+        return "unlisted", None
     if raw.get("acceptingOrders") is False:
         return "halted", None
     return "open", None

@@ -50,6 +50,8 @@ class PolymarketNormaliser:
         self._resumed: dict[str, int] = {}
         # Assets that we unsubscribed and subscribed again: a book may still be one of the old subscription.
         self._again: set[str] = set()
+        # First books of this connection carry the facts of the hash (point 9); others could not be told.
+        self._facts_come = False
         # Tokens with a deadline: the timer looks at these only.
         self._due: dict[str, Token] = {}
         self._checks = {"match": 0, "mismatch": 0, "unknown": 0}
@@ -200,7 +202,9 @@ class PolymarketNormaliser:
         if token is None or token.closed:
             return
         first = bool(item.get("tick_size"))
-        if token.id in self._again and not first and self._repairs.attempts(token.id) < REPAIRS:
+        self._facts_come = self._facts_come or first
+        old = token.id in self._again and not first and self._facts_come
+        if old and self._repairs.attempts(token.id) < REPAIRS:
             # Sent before our unsubscribe arrived: between it and the first book of the new subscription
             # (point 9: the one with the tick) changes are not sent to us at all.
             return
