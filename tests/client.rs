@@ -110,23 +110,23 @@ fn history(steps: &[Step], no: bool) -> History {
             Step::Levels(leg, bids, asks) => {
                 // A leg that was down comes back with a snapshot; the other kind is the same levels as an update.
                 let kind = if n % 5 == 0 { "snapshot" } else { "update" };
-                for place in 0..2 {
+                for (place, asset) in ASSETS.into_iter().enumerate() {
                     let (kind, fields) = if place == *leg {
                         (kind, levels_json(bids, asks))
                     } else {
                         ("update", levels_json(&[], &[]))
                     };
-                    store.apply(&message(kind, ASSETS[place], (1, n), &fields), 0, &mut out).unwrap();
+                    store.apply(&message(kind, asset, (1, n), &fields), 0, &mut out).unwrap();
                 }
             }
             Step::Down(leg) => {
-                for place in 0..2 {
+                for (place, asset) in ASSETS.into_iter().enumerate() {
                     let (kind, fields) = if place == *leg {
                         ("state", r#","state":"down","why":"venue_silent""#.to_owned())
                     } else {
                         ("update", levels_json(&[], &[]))
                     };
-                    store.apply(&message(kind, ASSETS[place], (1, n), &fields), 0, &mut out).unwrap();
+                    store.apply(&message(kind, asset, (1, n), &fields), 0, &mut out).unwrap();
                 }
             }
             Step::Turn => {

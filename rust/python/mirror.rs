@@ -62,9 +62,12 @@ impl PyMirrorBook {
 
     /// Applies one message; after "gap" and "broken" the caller has to ask for a resync.
     fn apply(&self, message: &[u8]) -> PyResult<&'static str> {
-        let mut mirror = self.mirror.lock();
-        let verdict = guarded(|| mirror.apply(message)).inspect_err(|_| mirror.doubt())?;
-        Ok(verdict.as_str())
+        // The lock ends with the closure: an error becomes an exception without it.
+        let verdict = guarded(|| self.mirror.lock().apply(message));
+        if verdict.is_err() {
+            self.mirror.lock().doubt();
+        }
+        Ok(verdict?.as_str())
     }
 
     /// Something outside the stream is in doubt: not exact until the next snapshot.
@@ -94,8 +97,7 @@ impl PyMirrorBook {
 
     /// A frozen look at the copy, in the coordinates of its stream.
     fn view(&self) -> PyResult<PyBook> {
-        let mirror = self.mirror.lock();
-        Ok(PyBook::new(guarded(|| Ok(View::of_mirror(&mirror)))?))
+        Ok(PyBook::new(guarded(|| Ok(View::of_mirror(&self.mirror.lock())))?))
     }
 
     fn __repr__(&self) -> String {

@@ -107,7 +107,8 @@ impl PyVenueBook {
 
     /// Best price of a side.
     fn best(&self, side: &str) -> PyResult<Option<String>> {
-        let best = self.book.lock().0.best(read_side(side)?);
+        let side = read_side(side)?;
+        let best = self.book.lock().0.best(side);
         Ok(best.map(|price| fixed::format(price.micro())))
     }
 

@@ -51,9 +51,9 @@ async def start(bus: LocalBus) -> AsyncIterator[Starter]:
     running: list[Gateway] = []
 
     async def begin(limits: Limits | None = None, source: Any = None, **settings: Any) -> Gateway:
-        gateway = Gateway(
-            Settings(**{"ws_port": 0, **settings}), bus, source or BusSource(bus), SYSTEM_CLOCK, limits
-        )
+        # Port 1: no orderbook service that happens to run here may answer for the test's own.
+        own = {"ws_port": 0, "orderbook_service_url": ("http://127.0.0.1:1",), **settings}
+        gateway = Gateway(Settings(**own), bus, source or BusSource(bus), SYSTEM_CLOCK, limits)
         await gateway.start()
         running.append(gateway)
         return gateway

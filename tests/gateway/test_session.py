@@ -371,3 +371,31 @@ async def test_random_operations_stay_exact(engine: Engine, gateway: Gateway, di
     await client.until(lambda: len(client.books) == 6)
     assert client.verdicts.get("broken", 0) == 0
     assert client.verdicts.get("gap", 0) == 0
+
+
+async def test_a_client_that_leaves_takes_no_stream_of_another(
+    engine: Engine, gateway: Gateway, dial: Opener
+) -> None:
+    """While one client is owed a snapshot, another leaves the same stream: the first goes on reading it."""
+    leaves, stays = await dial(gateway), await dial(gateway)
+    await leaves.op("subscribe", books=[NO_25])
+    await leaves.until(lambda: leaves.count == 1)
+    await stays.op("subscribe", books=[NO_25])
+    await stays.until(lambda: stays.count == 1)
+    (box,) = [
+        connection._box
+        for connection in gateway._core.connections()
+        if connection._session is not None and connection._session.name == stays.answers[0]["connection"]
+    ]
+    assert box is not None
+    stream = gateway._mirrors.books[FED_25].streams[True, None, None]
+    stream.want(box, "resync")
+    box.pause()  # the debt cannot be paid yet
+    await leaves.op("unsubscribe", books=[NO_25])
+    box.resume(0.0)
+    await stays.until(lambda: stays.count == 2)
+    engine.update("kalshi", "KXFED-26DEC-C25", [["0.41", "7"]], [])
+    await stays.until(lambda: stays.count == 3)
+    assert stays.verdicts == {"ok": 3}
+    await stays.op("unsubscribe", books=[NO_25])
+    assert gateway._mirrors.books[FED_25].streams == {}

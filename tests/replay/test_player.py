@@ -78,6 +78,65 @@ def test_a_mapping_merges_two_venues_in_one_book(tmp_path: Path) -> None:
     assert all(message["ts"]["book"] == T for message in messages)
 
 
+def test_our_own_mapping_records_carry_names_facts_and_suspensions(tmp_path: Path) -> None:
+    """What the recorder adds: facts of the catalogue reach the normaliser and the book, a suspended leg is
+    kept out with its reason until a later version takes it back, and new books begin with the log's epoch."""
+    poly = Book({"0.45": "100"}, {"0.6": "50"}, ts=T // 1000, min_size="7", neg_risk=False)
+    table = [["kalshi", A, BOOK, False], ["polymarket", YES, BOOK, False]]
+    facts = {"event": "fed", "tick": "0.001", "min_size": "7", "min_order_size": "7", "neg_risk": "false"}
+    listed = {"kind": "catalog", "rx_us": T, "platform": "polymarket", "market_id": MARKET, "assets": [YES]}
+    mapping: dict[str, Any] = {
+        "kind": "mapping",
+        "rx_us": T,
+        "version": 1,
+        "epoch": T // 1000 + 500,
+        "table": table,
+        "books": [[BOOK, "Fed decision", "25 bps cut", None]],
+        "suspended": [["kalshi", A, "rules_changed"]],
+    }
+    player, messages = play(
+        tmp_path,
+        [
+            {"kind": "start", "rx_us": T, "epoch": T // 1000, "version": "x"},
+            {**listed, **facts},
+            mapping,
+            frame(snapshot(A, 1, LEVELS)),
+            frame(poly_raw([poly.book()]), platform="polymarket"),
+            frame(delta(A, 2, "yes", "0.4000", "1.00"), T + 1),
+            {**mapping, "rx_us": T + 2, "version": 2, "suspended": []},
+        ],
+    )
+    assert player.bad == {}
+    assert messages[0]["epoch"] == T // 1000 + 500
+    assert player.checks() == {"polymarket.match": 1}
+    suspended = [m for m in messages if m.get("legs", {}).get("kalshi", {}).get("state") == "halted"]
+    assert suspended[0]["why"] == "suspended"
+    last = messages[-1]
+    assert {name: leg["state"] for name, leg in last["legs"].items()} == {
+        "kalshi": "live",
+        "polymarket": "live",
+    }
+    assert (last["legs"]["polymarket"]["tick"], last["legs"]["polymarket"]["min_size"]) == ("0.001", "7")
+    assert {str(level.price) for level in player.store.book(BOOK).bids} == {"0.45", "0.4", "0.01"}
+
+
+def test_a_resolved_book_closes_with_its_result(tmp_path: Path) -> None:
+    """A later mapping that carries a result closes the book with it."""
+    mapping = {"kind": "mapping", "rx_us": T, "version": 1, "table": [["kalshi", A, BOOK, False]]}
+    resolved = {**mapping, "rx_us": T + 5, "version": 2, "table": [], "books": [[BOOK, "t", "l", "yes"]]}
+    _, messages = play(tmp_path, [mapping, frame(snapshot(A, 1, LEVELS)), resolved])
+    assert (messages[-1]["state"], messages[-1]["result"]) == ("closed", "yes")
+
+
+@pytest.mark.parametrize("broken", [{"version": "1"}, {"table": [["kalshi"]]}, {"books": [1]}, {"table": 5}])
+def test_a_mapping_that_cannot_be_read_changes_nothing(tmp_path: Path, broken: dict[str, Any]) -> None:
+    """It is counted, and the mapping before it stays in force."""
+    mapping = {"kind": "mapping", "rx_us": T, "version": 1, "table": [["kalshi", A, BOOK, False]]}
+    player, _ = play(tmp_path, [mapping, frame(snapshot(A, 1, LEVELS)), {**mapping, "version": 2, **broken}])
+    assert player.bad == {".bad_record": 1}
+    assert player.store.book(BOOK).state == "live"
+
+
 def test_without_verdicts_deadlines_run_on_receive_times(tmp_path: Path) -> None:
     """A log that holds no decisions gets them from its receive times: a book crossed for longer than its
     transaction may last goes to resync when the next record is later than that."""

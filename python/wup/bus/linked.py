@@ -67,7 +67,8 @@ class LinkedBus:
         await self._remote.flush()
 
     def on_loss(self, callback: Callable[[str], None]) -> None:
-        self._remote.on_loss(callback)
+        """Never called: local delivery loses nothing, and what comes from outside are requests, whose senders
+        ask again."""
 
     @property
     def connected(self) -> bool:

@@ -173,11 +173,10 @@ class Hub:
         book.trades.clear()
 
     def release(self, stream: Stream) -> None:
-        """Forget a stream that nobody reads."""
-        if stream.empty():
+        """Forget a stream that no client wants any more."""
+        if stream.users == 0:
             stream.drop()
-            book = stream.book
-            book.streams.pop((stream.no, stream.depth, stream.every_ms), None)
+            stream.book.streams.pop((stream.no, stream.depth, stream.every_ms), None)
 
 
 def _discard(index: dict[_K, set[Subscription]], key: _K, subscription: Subscription) -> None:

@@ -86,6 +86,7 @@ class Reading:
         uses = self._uses.get(stream, 0)
         self._uses[stream] = uses + 1
         if uses == 0:
+            stream.users += 1
             stream.want(self.box, why)
         if subscription.options.trades:
             feed = self._hub.feed(book, subscription.pattern.no)
@@ -132,6 +133,8 @@ class Reading:
         if uses > 0:
             self._uses[stream] = uses
             return
-        self._uses.pop(stream, None)
+        if self._uses.pop(stream, None) is None:
+            return
+        stream.users -= 1
         self.box.forget(stream)
         self._hub.release(stream)

@@ -23,10 +23,11 @@ class Stream:
     """Full depth, every change, YES or NO view.
 
     `readers` hold the state that the next delta leads on from. `asking` are readers that wait until the
-    mirror is exact again.
+    mirror is exact again. A client may also be owed a snapshot, which only its outbox knows; `users` counts
+    the clients of all three kinds.
     """
 
-    __slots__ = ("_cached", "_wakeup", "asking", "book", "clock", "no", "readers")
+    __slots__ = ("_cached", "_wakeup", "asking", "book", "clock", "no", "readers", "users")
 
     depth: int | None = None
     every_ms: int | None = None
@@ -37,6 +38,7 @@ class Stream:
         self.clock = clock
         self.readers: dict[Outbox, None] = {}
         self.asking: dict[Outbox, str] = {}
+        self.users = 0
         self._wakeup = wakeup
         self._cached: tuple[tuple[int, int, str], Frame] | None = None
 
@@ -124,10 +126,6 @@ class Stream:
     def options(self) -> dict[str, int]:
         """`depth` and `every_ms` as messages carry them."""
         return {}
-
-    def empty(self) -> bool:
-        """Nobody reads or waits."""
-        return not self.readers and not self.asking
 
     def drop(self) -> None:
         """The stream ends."""

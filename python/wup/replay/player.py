@@ -7,22 +7,26 @@ receive times.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING
 
 import orjson
 
-from wup import logs
-from wup._core import BookStore, CoreError, market_hash, unmapped_aggregate
-from wup.mapping.table import Leg, MappingTable
+from wup import logs, subjects
+from wup._core import BookStore, CoreError, UnknownBook, market_hash, unmapped_aggregate
+from wup.mapping.table import MappingTable
 from wup.normalizer.engine import Engine
+from wup.replay.mapping import Listed, MappingRecord, kept_out, read_catalog
 from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wup._core import Change
+    from wup.mapping.table import Leg
     from wup.model import Instrument
     from wup.raw import Meta
+    from wup.replay.mapping import Row
     from wup.venues.base import Venue
 
 STAGE = "replay"
@@ -52,9 +56,10 @@ class Player:
         # The log's mapping once it has one; until then the books of what was found.
         self._table: MappingTable | None = None
         self._found: list[Instrument] = []
-        self._rows: dict[tuple[str, str], tuple[str, str, str, bool]] = {}
-        # (platform, asset) -> (market id, event) as catalog records name them.
-        self._catalogue: dict[tuple[str, str], tuple[str, str]] = {}
+        self._rows: dict[tuple[str, str], Row] = {}
+        self._catalogue: dict[tuple[str, str], Listed] = {}
+        # Legs that the mapping keeps out of their books, with the subject of their messages.
+        self._suspended: dict[tuple[str, str], str] = {}
         self._checks: dict[tuple[str, str], int] = {}
         self.bad: dict[str, int] = {}
         self.changes = 0
@@ -111,7 +116,14 @@ class Player:
         if self._engine is not None:
             for key, count in self._engine.checks().items():
                 self._checks[key] = self._checks.get(key, 0) + count
+        # Nothing of another run is true in this one: its legs were never taken down if it was killed.
         self._epoch = epoch
+        self._store = BookStore(epoch)
+        self._rows.clear()
+        self._found.clear()
+        self._suspended.clear()
+        self._table = None
+        self._version = 0
         self._engine = Engine(
             epoch=epoch,
             instance="replay",
@@ -120,8 +132,6 @@ class Player:
             bad=self._bad,
             discover=self._found.append,
         )
-        if self._table is not None:
-            self._engine.set_table(self._table)
 
     def _bad(self, platform: str, kind: str, detail: str) -> None:
         key = f"{platform}.{kind}"
@@ -131,6 +141,8 @@ class Player:
     def _normalised(self, subject: str, payload: bytes) -> None:
         if self._found:
             self._map_found()
+        if self._suspended and subject in self._suspended.values():
+            return
         try:
             changes = self.store.apply(payload, self._now_us)
         except CoreError as error:
@@ -145,11 +157,10 @@ class Player:
 
     def _ask(self, engine: Engine) -> None:
         """Answer the store's wishes for snapshots, as the normalizer does on the bus."""
-        wishes = self.store.take_resyncs()
-        while wishes:
+        while wishes := self.store.take_resyncs():
             for platform, asset, _ in wishes:
-                engine.resync(platform, [asset], self._now_us)
-            wishes = self.store.take_resyncs()
+                if (platform, asset) not in self._suspended:
+                    engine.resync(platform, [asset], self._now_us)
 
     def _map_found(self) -> None:
         """Books for assets that nothing maps (wire.md section 1)."""
@@ -160,10 +171,10 @@ class Player:
         known = len(self._rows)
         for instrument in self._found:
             platform, asset = instrument.platform, instrument.asset_id
-            market, event = self._catalogue.get((platform, asset), ("", instrument.market_id))
             # Without a catalogue it is not known which assets share a market: each is one of its own.
-            key = f"wup1|{platform}|{market or asset}"
-            book = f"{unmapped_aggregate(platform, event)}.{market_hash(key)}.yes"
+            listed = self._catalogue.get((platform, asset)) or Listed(asset, instrument.market_id)
+            key = f"wup1|{platform}|{listed.market}"
+            book = f"{unmapped_aggregate(platform, listed.event)}.{market_hash(key)}.yes"
             self._rows[(platform, asset)] = (platform, asset, book, False)
         self._found.clear()
         if len(self._rows) == known:
@@ -174,38 +185,49 @@ class Player:
         self.store.take_resyncs()
 
     def _catalogued(self, platform: str, payload: bytes) -> None:
-        fields: dict[str, Any] = orjson.loads(payload)
-        market, assets = fields.get("market_id"), fields.get("assets")
-        if isinstance(market, str) and isinstance(assets, list):
-            event = fields.get("event")
-            for asset in assets:
-                self._catalogue[(platform, str(asset))] = (
-                    market,
-                    event if isinstance(event, str) else market,
-                )
+        read = read_catalog(payload)
+        if read is not None:
+            assets, listed = read
+            self._catalogue.update({(platform, asset): listed for asset in assets})
 
     def _mapping(self, engine: Engine, payload: bytes) -> None:
-        fields: dict[str, Any] = orjson.loads(payload)
-        version, table = fields.get("version"), fields.get("table")
-        rows: list[tuple[str, str, str, bool]] = []
+        """A mapping comes into force: what the orderbook service and the normalizer do with a new table, in
+        the same order."""
+        changes: list[Change] = []
         try:
-            rows = [(platform, asset, book, inverted) for platform, asset, book, inverted in table or []]
-            if type(version) is not int:
-                raise ValueError("no version")
-            changes = self.store.set_mapping(version, rows, self._now_us)
+            record = MappingRecord.read(payload)
+            for about in record.books:
+                if about.result is not None:
+                    with contextlib.suppress(UnknownBook):
+                        changes += self.store.resolve(about.book, about.result, self._now_us)
+            at_us = max(self._now_us, record.epoch_ms * 1000)
+            changes += self.store.set_mapping(record.version, record.rows, at_us)
         except (TypeError, ValueError, CoreError) as error:
             self._bad("", "bad_record", f"mapping: {error}")
             return
-        self._version = version
+        for about in record.books:
+            with contextlib.suppress(UnknownBook):
+                self.store.describe(about.book, about.title, about.label)
+        legs: list[Leg] = []
+        back: list[tuple[str, str]] = []
+        for row in record.rows:
+            key = (row[0], row[1])
+            leg = (self._catalogue.get(key) or Listed(row[1], row[1])).leg(row, record.suspended.get(key))
+            legs.append(leg)
+            self.store.set_facts(*key, leg.tick, leg.min_size)
+            if leg.suspended is not None:
+                changes += self.store.set_leg_state(*key, *kept_out(leg.suspended), self._now_us)
+            elif key in self._suspended:
+                back.append(key)
+        self._suspended = {
+            (leg.platform, leg.asset_id): subjects.normalized(leg.platform, leg.market_id, leg.asset_id)
+            for leg in legs
+            if leg.suspended is not None
+        }
+        self._version = record.version
         self._out(changes)
-        legs = [
-            Leg(platform, asset, self._market_of(platform, asset), "", book, inverted)
-            for platform, asset, book, inverted in rows
-        ]
-        self._table = MappingTable(version, tuple(legs))
+        self._table = MappingTable(record.version, tuple(legs))
         engine.set_table(self._table)
+        for platform, asset in back:
+            engine.resync(platform, [asset], self._now_us)
         self._ask(engine)
-
-    def _market_of(self, platform: str, asset: str) -> str:
-        market, _ = self._catalogue.get((platform, asset), (asset, asset))
-        return market

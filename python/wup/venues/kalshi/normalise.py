@@ -295,7 +295,12 @@ class KalshiNormaliser:
     def _resumed(self, ticker: str, market: _Market, event: Increment, out: list[Output]) -> None:
         """The end of a halt is told once, on a stream where nothing else may follow for hours. If that
         frame was lost the book tells: while trading is paused orders can be cancelled, never placed."""
-        if event.delta.startswith("-") or (event.venue_us or 0) < market.halted_us + RESUMED_US:
+        if event.venue_us is None:
+            return
+        if not market.halted_us:
+            # Nothing with a time came before the halt: it is not later than this.
+            market.halted_us = event.venue_us
+        if event.delta.startswith("-") or event.venue_us < market.halted_us + RESUMED_US:
             return
         if not market.book.crossed():
             market.halted = False

@@ -1,0 +1,120 @@
+"""The recorder on a bus: everything of `market.>` and every mapping, in the order of this process.
+
+Subscribe it after the normalizer: a verdict that the normalizer takes while it reads a frame then stands
+before that frame in the log, as it does in the normalizer's own order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wup import subjects
+from wup.clock import SYSTEM_CLOCK
+from wup.recorder.journal import Journal
+from wup.recorder.writer import Table, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wup.bus import Bus, Subscription
+    from wup.clock import Clock
+    from wup.mapping.table import MappingTable
+
+MIB = 2**20
+
+
+class Recorder:
+    """Writes the ordered log of wire.md section 6 to a folder; the loop never waits for the disk.
+
+    Args:
+        folder: where segments go; made when missing. One recorder per folder.
+        segment_bytes: packed size of one segment.
+        segment_age_s: age at which a segment is closed.
+        max_bytes: all segments together; the oldest are deleted.
+        max_age_s: age of a segment's last record at which it is deleted.
+        epoch: of the normalizer in this process; without one the recorder's own start.
+        book_epoch: the last book epoch given out in this process (`BookStore.last_epoch`), so that a replay
+            gives out the same; None where no orderbook service runs here.
+        queue_bytes: payload bytes that may wait for the disk.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        folder: str | Path,
+        *,
+        segment_bytes: int = 64 * MIB,
+        segment_age_s: float = 3600.0,
+        max_bytes: int = 20 * 1024 * MIB,
+        max_age_s: float = 7 * 86_400.0,
+        clock: Clock = SYSTEM_CLOCK,
+        epoch: int | None = None,
+        book_epoch: Callable[[], int] | None = None,
+        queue_bytes: int = 64 * MIB,
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._book_epoch = book_epoch
+        self._given_out = 0
+        journal = Journal(
+            Path(folder),
+            segment_bytes=segment_bytes,
+            max_bytes=max_bytes,
+            max_age_us=round(max_age_s * 1_000_000),
+        )
+        self._writer = Writer(
+            journal,
+            clock,
+            run=clock.now_us() // 1000 if epoch is None else epoch,
+            segment_age_s=segment_age_s,
+            queue_bytes=queue_bytes,
+        )
+        self._thread: threading.Thread | None = None
+        self._subscription: Subscription | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is being written (`disk_full`, `unwritable`, ...), None while all is well."""
+        return self._writer.problem
+
+    async def start(self) -> None:
+        """Take the folder and begin. A disk that refuses does not stop the start; it is tried again.
+
+        Raises:
+            SettingsError: another recorder writes to this folder.
+        """
+        await asyncio.to_thread(self._writer.claim)
+        self._thread = threading.Thread(target=self._writer.run, name="recorder", daemon=True)
+        self._thread.start()
+        self._subscription = await self._bus.subscribe(subjects.RAW_ALL, self._writer.put)
+
+    def set_table(self, table: MappingTable) -> None:
+        """A mapping that is in force from now on; to be called after the orderbook service took it."""
+        now_us = self._clock.now_us()
+        epoch = None if self._book_epoch is None else self._book_epoch()
+        rx_us = now_us
+        if epoch is not None and self._given_out < epoch <= now_us // 1000:
+            # New books were opened with this table, and their epoch says when it came into force.
+            rx_us = epoch * 1000
+        self._given_out = max(self._given_out, epoch or 0)
+        self._writer.put_table(Table(table, rx_us, epoch))
+
+    async def flush(self) -> None:
+        """Returns when everything seen so far is on disk, or lost because the disk refused it."""
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._writer.barrier(lambda: loop.call_soon_threadsafe(done.set))
+        await done.wait()
+
+    async def stop(self) -> None:
+        """Write what was seen, end the recording properly, release the folder."""
+        if self._subscription is not None:
+            await self._subscription.stop()
+            self._subscription = None
+        if self._thread is not None:
+            self._writer.end()
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None

@@ -1,0 +1,100 @@
+"""What has to be known before a record: which run, which mapping, which connections are open.
+
+Kept up to date with every record, also while nothing can be written, so that a recording can begin anywhere
+and say where it ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from wup.recorder.records import table_lines
+
+if TYPE_CHECKING:
+    from wup.mapping.table import MappingTable
+    from wup.raw import Meta
+
+GAP = "gap"
+"""Why a connection leaves a recording that does not go on: what it did afterwards is not known."""
+
+
+class State:
+    """The mapping in force, and every open connection with the record that opened it."""
+
+    def __init__(self) -> None:
+        self._table: tuple[MappingTable, int, int | None] | None = None
+        self.connections: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def set_table(self, table: MappingTable, rx_us: int, epoch: int | None) -> None:
+        """Another mapping is in force."""
+        self._table = (table, rx_us, epoch)
+
+    def knows(self, meta: Meta) -> bool:
+        """Was the connection of this record seen to open?"""
+        return (meta.platform, meta.connection) in self.connections
+
+    def record(self, meta: Meta, payload: bytes) -> bytes | None:
+        """Take one record that is no frame into account.
+
+        Returns the line of an `open` for a connection met in its middle (its marks say how it was opened),
+        else None.
+
+        Raises:
+            ValueError: the payload is no JSON object.
+        """
+        if meta.kind == "close":
+            self.connections.pop((meta.platform, meta.connection), None)
+        elif meta.kind == "open":
+            self.connections[(meta.platform, meta.connection)] = _object(payload)
+        elif meta.kind == "marks" and not self.knows(meta):
+            opened = _object(payload).get("open")
+            if isinstance(opened, dict):
+                self.connections[(meta.platform, meta.connection)] = opened
+                return self._open((meta.platform, meta.connection), meta.rx_us)
+        return None
+
+    def opening(self, run: int, rx_us: int, version: str) -> list[bytes]:
+        """Lines that make what follows readable on its own: start, mapping, open connections."""
+        start = {"kind": "start", "rx_us": rx_us, "epoch": run, "version": version}
+        lines = [orjson.dumps(start) + b"\n"]
+        if self._table is not None:
+            table, _, epoch = self._table
+            lines += table_lines(table, rx_us, epoch)
+        return lines + [self._open(key, rx_us) for key in self.connections]
+
+    def table(self) -> list[bytes]:
+        """Lines of the mapping in force."""
+        return [] if self._table is None else table_lines(*self._table)
+
+    def ending(self, rx_us: int) -> list[bytes]:
+        """Lines that end every open connection: nothing more is known of them."""
+        return closes(list(self.connections), rx_us)
+
+    def _open(self, key: tuple[str, str], rx_us: int) -> bytes:
+        platform, connection = key
+        record = {
+            **self.connections[key],
+            "kind": "open",
+            "rx_us": rx_us,
+            "platform": platform,
+            "conn": connection,
+        }
+        return orjson.dumps(record) + b"\n"
+
+
+def closes(connections: list[tuple[str, str]], rx_us: int) -> list[bytes]:
+    """`close` records of connections of which nothing more is known."""
+    return [
+        orjson.dumps({"kind": "close", "rx_us": rx_us, "platform": platform, "conn": connection, "why": GAP})
+        + b"\n"
+        for platform, connection in connections
+    ]
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    fields = orjson.loads(payload)
+    if not isinstance(fields, dict):
+        raise ValueError("no JSON object")
+    return fields
