@@ -49,6 +49,17 @@ impl LegState {
         }
     }
 
+    /// The word for why a leg got there, when nobody said (wire.md section 3 rule 5).
+    #[must_use]
+    pub fn usual_reason(self) -> &'static str {
+        match self {
+            Self::Down => "disconnected",
+            Self::Halted => "halted",
+            Self::Closed => "closed",
+            Self::Live | Self::Syncing | Self::Resync => "gap",
+        }
+    }
+
     /// The graver of two states: the order in which they are declared.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {

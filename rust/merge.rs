@@ -155,12 +155,13 @@ impl Book {
         out: &mut Vec<Change>,
     ) -> Option<&'static str> {
         let said = message.state.unwrap_or(LegState::Resync);
+        let why = message.why.as_deref().unwrap_or(said.usual_reason());
         if !hole {
-            return self.move_to(origin, said, message.why.as_deref().unwrap_or(said.as_str()), scratch, out);
+            return self.move_to(origin, said, why, scratch, out);
         }
         // What was lost may have been anything, but a graver state is believed all the same.
         if said.worse(LegState::Resync) == said && said != LegState::Resync {
-            self.move_to(origin, said, message.why.as_deref().unwrap_or(said.as_str()), scratch, out);
+            self.move_to(origin, said, why, scratch, out);
         }
         self.doubt(origin, "seq_gap", scratch, out)
     }
@@ -178,10 +179,9 @@ impl Book {
         match state {
             LegState::Live if before == LegState::Live => None,
             LegState::Live => {
-                if before != LegState::Syncing {
-                    self.leave(origin, LegState::Resync, why, scratch, out);
-                }
-                self.doubt(origin, "gap", scratch, out)
+                // It stays what it is until its snapshot is there; the wish is said once.
+                let asked = std::mem::replace(&mut self.leg(origin.leg).wants_snapshot, true);
+                (!asked).then_some("gap")
             }
             _ => {
                 self.leave(origin, state, why, scratch, out);

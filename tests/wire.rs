@@ -421,6 +421,23 @@ fn streams_with_options() {
     assert_eq!(mirror.apply(behind.as_bytes()).unwrap(), Verdict::Gap);
 }
 
+/// A leg that is told to be live stays what it is until its snapshot comes, which is asked for once.
+#[test]
+fn only_a_snapshot_makes_live() {
+    let store = example();
+    drop(store.take_resyncs());
+    let changes = apply(&store, &message("state", KALSHI, (1, 2), r#","state":"halted""#), NOW);
+    assert_eq!(read(&changes[1])["why"], "halted", "the usual reason when none is given");
+    for n in 3..5 {
+        assert!(apply(&store, &message("state", KALSHI, (1, n), r#","state":"live""#), NOW).is_empty());
+    }
+    assert_eq!(store.take_resyncs().len(), 1);
+    assert_eq!(
+        apply(&store, &message("snapshot", KALSHI, (1, 5), &levels_json(&[(1, 1)], &[])), NOW).len(),
+        2
+    );
+}
+
 /// The caller's verdict needs a snapshot afterwards, and the next mark asks for it.
 #[test]
 fn own_verdict() {

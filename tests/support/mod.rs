@@ -121,9 +121,7 @@ impl Asset {
     /// A state that the leg was told; live only ever comes with a snapshot.
     pub fn verdict(&mut self, state: State) {
         self.state = match (state, self.state) {
-            (State::Live, State::Live) => State::Live,
-            (State::Live, State::Syncing) => State::Syncing,
-            (State::Live, _) => State::Resync,
+            (State::Live, own) => own,
             (told, _) => told,
         };
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import TYPE_CHECKING, TextIO
 
 from rich.columns import Columns
@@ -11,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from wup._core import Histogram
 from wup.client.feed import FeedError, connect
 from wup.client.ladder import Ladder
 
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 _REFRESH_PER_S = 8
 _MAX_LADDERS = 12
+_ROWS = 8
+_LEAST_ROWS = 2
+_LADDER_WIDTH = 50
+_LADDER_FRAME = 7
+"""Lines of a ladder that are no levels: heading, head, rule between the sides, footing."""
 
 EXIT_OK = 0
 EXIT_MISMATCH = 1
@@ -74,11 +81,12 @@ async def _print(subscription: Subscription, out: TextIO) -> None:
 
 async def _draw(subscription: Subscription, feed: Feed, out: TextIO) -> None:
     console = Console(file=out)
-    reader = asyncio.create_task(_consume(subscription))
+    latency = Histogram()
+    reader = asyncio.create_task(_consume(subscription, latency))
     try:
-        with Live(console=console, auto_refresh=False, screen=False) as live:
+        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
             while not reader.done():
-                live.update(_screen(feed), refresh=True)
+                live.update(_screen(feed, latency, console), refresh=True)
                 await asyncio.wait({reader}, timeout=1 / _REFRESH_PER_S)
         await reader
     finally:
@@ -86,14 +94,27 @@ async def _draw(subscription: Subscription, feed: Feed, out: TextIO) -> None:
         await asyncio.gather(reader, return_exceptions=True)
 
 
-async def _consume(subscription: Subscription) -> None:
-    """Books are kept by the feed; the events themselves are only needed for their errors."""
-    async for _ in subscription:
-        pass
+async def _consume(subscription: Subscription, latency: Histogram) -> None:
+    """Books are kept by the feed; the events are needed for their errors and for the time they took."""
+    async for event in subscription:
+        if event.type == "delta":
+            received = event.data()["ts"].get("recv")
+            if received is not None:
+                latency.observe(max(0, time.time_ns() // 1000 - received))
 
 
-def _screen(feed: Feed) -> Group:
+def _rows(console: Console, books: int) -> int:
+    """Levels a side that fit: ladders stand side by side as far as the terminal is wide."""
+    if not console.is_terminal or not books:
+        return _ROWS
+    beside = max(1, console.width // _LADDER_WIDTH)
+    deep = -(-min(books, _MAX_LADDERS) // beside)
+    return max(_LEAST_ROWS, min(_ROWS, ((console.height - 2) // deep - _LADDER_FRAME) // 2))
+
+
+def _screen(feed: Feed, latency: Histogram, console: Console) -> Group:
     books = [feed.books[key] for key in sorted(feed.books, key=lambda key: key[0])]
+    rows = _rows(console, len(books))
     ladders = [
         Ladder(
             book.view() if book.epoch else None,
@@ -101,7 +122,8 @@ def _screen(feed: Feed) -> Group:
             label=book.label,
             exact=book.exact,
             name=book.id,
-        )
+            rows=rows,
+        ).table()
         for book in books[:_MAX_LADDERS]
     ]
     stats = feed.stats
@@ -112,4 +134,7 @@ def _screen(feed: Feed) -> Group:
         line.append(f" (first {_MAX_LADDERS} shown)", "dim")
     line.append(f"  {stats.messages} messages  {stats.gaps} gaps", "dim")
     line.append(f"  {stats.mismatches} mismatches", "red" if stats.mismatches else "dim")
-    return Group(Columns(ladders, padding=(0, 3)), line)
+    if latency.count():
+        half, most = latency.quantile(0.5) / 1000, latency.quantile(0.99) / 1000
+        line.append(f"  venue to here p50 {half:.1f} ms p99 {most:.1f} ms", "dim")
+    return Group(line, Columns(ladders, padding=(0, 3)))

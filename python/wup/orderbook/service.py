@@ -12,6 +12,7 @@ import orjson
 from wup import logs, subjects
 from wup._core import BookStore, CoreError, UnknownBook
 from wup.clock import SYSTEM_CLOCK, Clock
+from wup.mapping.apply import asked_for, put_in_force
 from wup.mapping.table import EMPTY, MappingTable
 from wup.metrics import BOOKS, CHANGES, LATENCY, RESYNCS
 from wup.orderbook.shard import shard_of
@@ -21,16 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wup._core import Change
-    from wup.model import LegState
     from wup.bus import Bus, Message, Subscription
 
 _TICK_S = 1.0
 _ASK_AGAIN_US = 2_000_000
 _ASK_AT_ONCE = 500
 _FOREIGN_LIMIT = 100_000
-_SUSPENDED: tuple[LegState, str] = ("halted", "suspended")
-_KEPT_OUT: dict[str, tuple[LegState, str]] = {"halted": ("halted", "halted"), "closed": ("closed", "closed")}
-"""State and reason of a leg that the mapping keeps out; any other word there is a suspension of ours."""
 
 
 class OrderbookService:
@@ -101,34 +98,19 @@ class OrderbookService:
     async def set_table(self, table: MappingTable) -> None:
         """Swap the mapping whole; books whose legs changed get a new epoch and a snapshot."""
         mine = self._of_this_shard(table)
-        now_us = self._clock.now_us()
         was_suspended = self._suspended
-        changes: list[Change] = []
-        for info in mine.books.values():
-            if info.result is not None:
-                # Before the new rows: a resolved book has no leg any more, and its last word is the result.
-                with contextlib.suppress(UnknownBook):
-                    changes += self.store.resolve(info.book, info.result, now_us)
-        changes += self.store.set_mapping(mine.version, mine.rows(), now_us)
+        changes = put_in_force(self.store, mine, self._clock.now_us())
         self._suspended = {(leg.platform, leg.asset_id) for leg in mine.legs if leg.suspended is not None}
-        for info in mine.books.values():
-            self._describe(info.book, info.title, info.label)
-        self._known = {}
+        self._known = {
+            subjects.normalized(leg.platform, leg.market_id, leg.asset_id): (leg.platform, leg.asset_id)
+            for leg in mine.legs
+        }
         self._foreign.clear()
-        wanted: list[tuple[str, str]] = []
-        for leg in mine.legs:
-            key = (leg.platform, leg.asset_id)
-            self._known[subjects.normalized(leg.platform, leg.market_id, leg.asset_id)] = key
-            self.store.set_facts(leg.platform, leg.asset_id, leg.tick, leg.min_size)
-            if leg.suspended is not None:
-                changes += self.store.set_leg_state(*key, *_KEPT_OUT.get(leg.suspended, _SUSPENDED), now_us)
-            elif key in was_suspended:
-                wanted.append(key)
         self.table = mine
-        self._asked = {key: asked for key, asked in self._asked.items() if key in self._known.values()}
+        known = set(self._known.values())
+        self._asked = {key: asked for key, asked in self._asked.items() if key in known}
         self._send(changes)
-        # The store names every leg that has no book yet.
-        wanted += [(platform, asset) for platform, asset, _ in self.store.take_resyncs()]
+        wanted = asked_for(self.store, was_suspended & known)
         self._ask([key for key in wanted if key not in self._suspended], "join")
 
     def _of_this_shard(self, table: MappingTable) -> MappingTable:
@@ -140,13 +122,6 @@ class OrderbookService:
             if shard_of(info.aggregate, self.shards) == self.shard
         }
         return replace(table, legs=tuple(leg for leg in table.legs if leg.book in books), books=books)
-
-    def _describe(self, book: str, title: str, label: str) -> None:
-        try:
-            self.store.describe(book, title, label)
-        except UnknownBook:
-            # A book without a leg is not in the store; its title comes with its first leg.
-            return
 
     # --- the hot path ------------------------------------------------------------------------------
 

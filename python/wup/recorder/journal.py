@@ -17,10 +17,10 @@ import zstandard
 
 from wup import logs
 from wup.errors import SettingsError
-from wup.recorder import segments
+from wup.recorder import files
+from wup.recorder.files import Index
 from wup.recorder.metrics import RECORDED, RECORDED_BYTES
 from wup.recorder.rescue import scan
-from wup.recorder.segments import Index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,10 +93,10 @@ class Journal:
                     raise SettingsError([f"RECORD_DIR: another recorder writes to {self._folder}"]) from None
                 raise
             self._lock = lock
-        known = segments.names(self._folder)
+        known = files.names(self._folder)
         if not known:
             return []
-        index = segments.read_index(self._folder, known[-1])
+        index = files.read_index(self._folder, known[-1])
         if index is not None and index.closed:
             self._last_us = max(self._last_us, index.last_rx_us)
             return []
@@ -110,8 +110,8 @@ class Journal:
 
     def _repair(self, name: str, index: Index | None) -> list[tuple[str, str]]:
         """End an unfinished segment at its last whole frame; the connections that were open there."""
-        found = scan(segments.packed_of(self._folder, name))
-        with segments.packed_of(self._folder, name).open("r+b") as file:
+        found = scan(files.packed_of(self._folder, name))
+        with files.packed_of(self._folder, name).open("r+b") as file:
             file.truncate(found.bytes)
         if index is None:
             index = Index(name, found.run, None)
@@ -120,13 +120,13 @@ class Journal:
         index.bytes, index.sha256, index.closed = found.bytes, found.sha256, True
         index.write(self._folder)
         self._last_us = max(self._last_us, found.last_rx_us)
-        still = {(platform, connection): None for platform, connection in index.connections}
+        still = {(platform, connection) for platform, connection in index.connections}
         for key, is_open in found.connections.items():
             if is_open:
-                still[key] = None
+                still.add(key)
             else:
-                still.pop(key, None)
-        return list(still)
+                still.discard(key)
+        return sorted(still)
 
     # --- segments ----------------------------------------------------------------------------------
 
@@ -153,19 +153,19 @@ class Journal:
             OSError: it cannot be made.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        known = segments.names(self._folder)
-        number = segments.number_of(known[-1]) + 1 if known else 1
-        name = segments.name_of(number, now_us)
+        known = files.names(self._folder)
+        number = files.number_of(known[-1]) + 1 if known else 1
+        name = files.name_of(number, now_us)
         previous = known[-1] if continues and known else None
         index = Index(name, run, previous, connections=[[platform, conn] for platform, conn in connections])
         fd = os.open(
-            segments.packed_of(self._folder, name),
+            files.packed_of(self._folder, name),
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
             0o644,
         )
         try:
             if continues:
-                segments.head_of(self._folder, name).write_bytes(b"".join(head))
+                files.head_of(self._folder, name).write_bytes(b"".join(head))
             index.write(self._folder)
         except OSError:
             os.close(fd)
@@ -274,14 +274,14 @@ class Journal:
             OSError: the folder cannot be read or a file not deleted.
         """
         gone: list[str] = []
-        known = segments.names(self._folder)
+        known = files.names(self._folder)
         sizes = {name: self._size(name) for name in known}
         total = sum(sizes.values())
         for name in known:
             if self._index is not None and name == self._index.name:
                 break
             if total <= self._max_bytes:
-                index = segments.read_index(self._folder, name)
+                index = files.read_index(self._folder, name)
                 last_us = index.last_rx_us if index is not None else 0
                 last_us = last_us or self._modified_us(name)
                 if last_us >= now_us - self._max_age_us:
@@ -295,15 +295,15 @@ class Journal:
 
     def _size(self, name: str) -> int:
         size = 0
-        for path in (segments.packed_of, segments.index_of, segments.head_of):
+        for path in (files.packed_of, files.index_of, files.head_of):
             with contextlib.suppress(FileNotFoundError):
                 size += path(self._folder, name).stat().st_size
         return size
 
     def _modified_us(self, name: str) -> int:
-        return segments.packed_of(self._folder, name).stat().st_mtime_ns // 1000
+        return files.packed_of(self._folder, name).stat().st_mtime_ns // 1000
 
     def _remove(self, name: str) -> None:
         # The records last: what is left after a crash in between is still a segment that can be read.
-        for path in (segments.head_of, segments.index_of, segments.packed_of):
+        for path in (files.head_of, files.index_of, files.packed_of):
             path(self._folder, name).unlink(missing_ok=True)

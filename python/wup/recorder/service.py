@@ -7,9 +7,12 @@ before that frame in the log, as it does in the normalizer's own order.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import orjson
 
 from wup import subjects
 from wup.clock import SYSTEM_CLOCK
@@ -71,7 +74,9 @@ class Recorder:
             run=clock.now_us() // 1000 if epoch is None else epoch,
             segment_age_s=segment_age_s,
             queue_bytes=queue_bytes,
+            refill=self._refill,
         )
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._subscription: Subscription | None = None
 
@@ -86,6 +91,7 @@ class Recorder:
         Raises:
             SettingsError: another recorder writes to this folder.
         """
+        self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._writer.claim)
         self._thread = threading.Thread(target=self._writer.run, name="recorder", daemon=True)
         self._thread.start()
@@ -104,9 +110,15 @@ class Recorder:
 
     async def flush(self) -> None:
         """Returns when everything seen so far is on disk, or lost because the disk refused it."""
+        if self._thread is None:
+            return
         done = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._writer.barrier(lambda: loop.call_soon_threadsafe(done.set))
+
+        def written() -> None:
+            loop.call_soon_threadsafe(done.set)
+
+        self._writer.barrier(written)
         await done.wait()
 
     async def stop(self) -> None:
@@ -118,3 +130,19 @@ class Recorder:
             self._writer.end()
             await asyncio.to_thread(self._thread.join)
             self._thread = None
+
+    def _refill(self, connections: list[tuple[str, str]]) -> None:
+        """Ask the venues for whole books: without them nothing of these connections could be replayed.
+
+        Called by the writer's thread.
+        """
+        loop = self._loop
+        if loop is not None:
+            # A loop that has ended needs no books.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._ask, connections)
+
+    def _ask(self, connections: list[tuple[str, str]]) -> None:
+        for platform, connection in connections:
+            body = {"assets": "all", "why": "gap", "source": "venue", "connection": connection}
+            self._bus.publish(subjects.resync(platform), orjson.dumps(body))

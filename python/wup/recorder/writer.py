@@ -41,6 +41,8 @@ _BLOCK_BYTES = 1 << 20
 _TURN_RECORDS = 32
 _TURN_BYTES = 1 << 16
 _BREATH_S = 0.00005
+_OVERHEAD = 512
+"""What a queued message takes beside its payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class Writer:
     Args:
         run: epoch of this run's `start` record.
         segment_age_s: a segment is closed when it is older.
-        queue_bytes: payload bytes that may wait; beyond that frames are dropped and counted.
+        queue_bytes: bytes that may wait; beyond that frames are dropped and counted.
+        refill: called in the thread with connections (platform, connection) whose books this recording
+            does not know, because it began or went on in their middle.
     """
 
     def __init__(
@@ -76,8 +80,10 @@ class Writer:
         run: int,
         segment_age_s: float,
         queue_bytes: int,
+        refill: Callable[[list[tuple[str, str]]], None],
     ) -> None:
         self._journal = journal
+        self._refill = refill
         self._clock = clock
         self._run = run
         self._segment_age_us = round(segment_age_s * 1_000_000)
@@ -102,7 +108,7 @@ class Writer:
 
     def put(self, message: Message) -> None:
         """Queue one message of `market.>`; never blocks."""
-        size = len(message.payload)
+        size = len(message.payload) + _OVERHEAD
         if self._in - self._out + size > self._queue_bytes and self._refuse(message):
             return
         self._in += size
@@ -174,10 +180,11 @@ class Writer:
 
     def _drain(self) -> None:
         records = size = 0
-        while self._queue:
+        # What arrives meanwhile is for the next turn: by then something else may be due.
+        for _ in range(len(self._queue)):
             item = self._queue.popleft()
             if isinstance(item, Message):
-                length = len(item.payload)
+                length = len(item.payload) + _OVERHEAD
                 self._out += length
                 self._message(item)
                 records += 1
@@ -220,6 +227,7 @@ class Writer:
                 opened = self._state.record(meta, message.payload)
                 if opened is not None:
                     self._add(opened, meta.rx_us, frame=False)
+                    self._refill([(platform, meta.connection)])
             text = line(meta, message.payload)
         except ValueError as error:
             logs.bad_input(STAGE, platform, "bad_record", message.payload, error=str(error))
@@ -294,11 +302,18 @@ class Writer:
         if self._why not in (None, "starting"):
             logs.log(STAGE).warning("recording again", was=self._why, run=self._run)
         self._why = None
+        if self._state.connections:
+            self._refill(list(self._state.connections))
         RECORDING.set(1)
         self._prune()
 
-    def _rotate(self) -> None:
+    def _end_segment(self) -> None:
         self._journal.close()
+        self._block = 0
+        self._durable = list(self._state.connections)
+
+    def _rotate(self) -> None:
+        self._end_segment()
         opening = self._state.opening(self._run, self._seen_us, __version__)
         self._journal.begin(
             self._run,
@@ -315,7 +330,7 @@ class Writer:
     def _break(self) -> None:
         """Records are missing that no counter shows: the run ends, the next one begins at once."""
         logs.bad_input(STAGE, "", "records_lost", "queue full")
-        self._journal.close()
+        self._end_segment()
         self._run = self._next_run()
         self._try()
 
@@ -336,8 +351,9 @@ class Writer:
         if isinstance(error, SettingsError):
             why = "locked"
         # What could still be written was; a segment that is open now cannot be trusted to go on.
-        with contextlib.suppress(OSError):
-            self._journal.close()
+        if self._journal.is_open:
+            with contextlib.suppress(OSError):
+                self._end_segment()
         self._block = 0
         self._tried = self._clock.monotonic()
         if self._why is None:

@@ -7,23 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from wup.mapping.table import Leg
+from wup.mapping.table import BookInfo, Leg, MappingTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wup.model import LegState
 
 Row = tuple[str, str, str, bool]
 """(platform, asset, book, inverted)."""
 _NOT_FACTS = frozenset(("kind", "rx_us", "platform", "conn", "n", "market_id", "assets", "event"))
-_SUSPENDED: tuple[LegState, str] = ("halted", "suspended")
-_KEPT_OUT: dict[str, tuple[LegState, str]] = {"halted": ("halted", "halted"), "closed": ("closed", "closed")}
-
-
-def kept_out(reason: str) -> tuple[LegState, str]:
-    """State and reason of a leg that the mapping keeps out of its book, in the orderbook service's words."""
-    return _KEPT_OUT.get(reason, _SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +97,18 @@ class MappingRecord:
         books = [BookRecord(*entry) for entry in fields.get("books") or []]
         suspended = {(platform, asset): why for platform, asset, why in fields.get("suspended") or []}
         return cls(version, rows, books, suspended, epoch_ms)
+
+    def mapping_table(self, catalogue: Mapping[tuple[str, str], Listed]) -> MappingTable:
+        """The record as a table, with what `catalog` records said of its assets."""
+        legs: list[Leg] = []
+        for row in self.rows:
+            key = (row[0], row[1])
+            listed = catalogue.get(key) or Listed(row[1], row[1])
+            legs.append(listed.leg(row, self.suspended.get(key)))
+        books = {
+            one.book: BookInfo(
+                one.book, one.book.split(".", 1)[0], one.title or "", one.label or "", result=one.result
+            )
+            for one in self.books
+        }
+        return MappingTable(self.version, tuple(legs), books)

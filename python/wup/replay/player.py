@@ -7,23 +7,22 @@ receive times.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import orjson
 
 from wup import logs, subjects
-from wup._core import BookStore, CoreError, UnknownBook, market_hash, unmapped_aggregate
-from wup.mapping.table import MappingTable
+from wup._core import BookStore, CoreError, market_hash, unmapped_aggregate
+from wup.mapping.apply import put_in_force
 from wup.normalizer.engine import Engine
-from wup.replay.mapping import Listed, MappingRecord, kept_out, read_catalog
+from wup.replay.mapping import Listed, MappingRecord, read_catalog
 from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wup._core import Change
-    from wup.mapping.table import Leg
+    from wup.mapping.table import MappingTable
     from wup.model import Instrument
     from wup.raw import Meta
     from wup.replay.mapping import Row
@@ -193,40 +192,27 @@ class Player:
     def _mapping(self, engine: Engine, payload: bytes) -> None:
         """A mapping comes into force: what the orderbook service and the normalizer do with a new table, in
         the same order."""
-        changes: list[Change] = []
         try:
             record = MappingRecord.read(payload)
-            for about in record.books:
-                if about.result is not None:
-                    with contextlib.suppress(UnknownBook):
-                        changes += self.store.resolve(about.book, about.result, self._now_us)
+            table = record.mapping_table(self._catalogue)
             at_us = max(self._now_us, record.epoch_ms * 1000)
-            changes += self.store.set_mapping(record.version, record.rows, at_us)
+            changes = put_in_force(self.store, table, at_us)
         except (TypeError, ValueError, CoreError) as error:
             self._bad("", "bad_record", f"mapping: {error}")
             return
-        for about in record.books:
-            with contextlib.suppress(UnknownBook):
-                self.store.describe(about.book, about.title, about.label)
-        legs: list[Leg] = []
-        back: list[tuple[str, str]] = []
-        for row in record.rows:
-            key = (row[0], row[1])
-            leg = (self._catalogue.get(key) or Listed(row[1], row[1])).leg(row, record.suspended.get(key))
-            legs.append(leg)
-            self.store.set_facts(*key, leg.tick, leg.min_size)
-            if leg.suspended is not None:
-                changes += self.store.set_leg_state(*key, *kept_out(leg.suspended), self._now_us)
-            elif key in self._suspended:
-                back.append(key)
+        back = [
+            (leg.platform, leg.asset_id)
+            for leg in table.legs
+            if leg.suspended is None and (leg.platform, leg.asset_id) in self._suspended
+        ]
         self._suspended = {
             (leg.platform, leg.asset_id): subjects.normalized(leg.platform, leg.market_id, leg.asset_id)
-            for leg in legs
+            for leg in table.legs
             if leg.suspended is not None
         }
         self._version = record.version
         self._out(changes)
-        self._table = MappingTable(record.version, tuple(legs))
+        self._table = table
         engine.set_table(self._table)
         for platform, asset in back:
             engine.resync(platform, [asset], self._now_us)

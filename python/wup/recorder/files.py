@@ -127,7 +127,7 @@ def segments(folder: str | Path) -> list[str]:
         # when nothing came before.
         continues = before if index is None else index.previous
         head = head_of(place, name)
-        if (continues is None or continues != before or before is None) and head.is_file():
+        if (before is None or continues != before) and head.is_file():
             files.append(str(head))
         files.append(str(packed_of(place, name)))
         before = name
