@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import orjson
+
 from end_to_end.running import environment
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from end_to_end.plain import PlainClient, micro
 
+from end_to_end.plain import PlainClient, micro
 from wup import subjects
 from wup.bus import LocalBus, Message
 from wup.clock import ManualClock

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from orderbook.model import World, play
 
+from orderbook.model import World, play
 from wup import servers
 from wup.bus import NatsBus
 from wup.orderbook import OrderbookService

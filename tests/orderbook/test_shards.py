@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 import httpx2
 import orjson
 import pytest
-from end_to_end.plain import PlainClient
-from orderbook.feeding import leg, table
 from websockets.asyncio.client import connect
 
+from end_to_end.plain import PlainClient
+from orderbook.feeding import leg, table
 from wup import config, subjects
 from wup.bus import NatsBus
 from wup.clock import SYSTEM_CLOCK
@@ -37,7 +37,9 @@ async def test_shards_and_gateways_share_one_stream(nats_url: str) -> None:
 
         urls: list[str] = []
         for index in range(SHARDS):
-            service = OrderbookService(await bus(), shard=(index, SHARDS), epoch_ms=SYSTEM_CLOCK.now_us() // 1000)
+            service = OrderbookService(
+                await bus(), shard=(index, SHARDS), epoch_ms=SYSTEM_CLOCK.now_us() // 1000
+            )
             stack.push_async_callback(service.stop)
             await service.start()
             await service.set_table(table(*LEGS))
@@ -53,7 +55,9 @@ async def test_shards_and_gateways_share_one_stream(nats_url: str) -> None:
             gateway = Gateway(settings, await bus(), HttpSource(urls), SYSTEM_CLOCK)
             stack.push_async_callback(gateway.stop)
             await gateway.start()
-            socket = await stack.enter_async_context(connect(f"ws://127.0.0.1:{gateway.port}/ws", max_size=None))
+            socket = await stack.enter_async_context(
+                connect(f"ws://127.0.0.1:{gateway.port}/ws", max_size=None)
+            )
             await socket.send('{"op":"subscribe","id":"1","books":[">"]}')
             sockets.append(socket)
 

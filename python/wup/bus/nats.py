@@ -204,13 +204,13 @@ class NatsBus:
         return answers
 
     async def flush(self) -> None:
-        while self._queue and self._client.is_connected:
+        while self._queue and self._client.is_connected:  # noqa: ASYNC110 - the writer runs meanwhile
             await asyncio.sleep(0)
         try:
             await self._client.flush()
         except NatsError as problem:
             raise BusError(f"flush: {problem!r}") from problem
-        while any(inner.pending_msgs for inner in self._subscriptions):
+        while any(s.pending_msgs for s in self._subscriptions):  # noqa: ASYNC110 - the readers run meanwhile
             await asyncio.sleep(0)
 
     def on_loss(self, callback: Callable[[str], None]) -> None:
