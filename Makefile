@@ -81,9 +81,26 @@ lint: setup-dev ## Formatting, lints and types, Rust and Python
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest wup._core
 
+.PHONY: fuzz
+fuzz: ## Fuzz every parser of bytes, SECONDS each (20)
+	fuzz/run.sh $(or $(SECONDS),20)
+
 .PHONY: bench
-bench: setup-dev ## Benchmarks; each prints the machine
-	cargo bench --locked $(ARGS)
+bench: setup-dev ## Benchmarks: the core, beside its peers, and the orderbook service; each prints the machine
+	cargo bench --locked --benches
+	$(BIN)/maturin develop --uv --locked --release --quiet
+	$(BIN)/pytest benches/core/bench_core.py --benchmark-columns=median,iqr,ops
+	$(BIN)/python benches/core/peers.py
+	$(BIN)/python benches/orderbook.py
+	@touch $(VENV)/.core
+
+.PHONY: soak
+soak: setup-dev ## The long forms of the seeded runs and of recovery: about half an hour
+	WUP_MODEL_SEEDS=2000 WUP_MODEL_NATS_SEEDS=50 $(BIN)/pytest -n 2 tests/orderbook/test_model.py --timeout 1800
+	WUP_FAULT_SEEDS=200 $(BIN)/pytest -n 2 tests/sim/test_random_faults.py --timeout 1800
+	MARKET_RUN_SEEDS=200 $(BIN)/pytest -n 2 tests/venues/test_market_run.py --timeout 1800
+	$(BIN)/pytest -n 2 -m slow --timeout 1800
+	$(BIN)/python tests/end_to_end/recovery.py --events 100 --kills 20
 
 .PHONY: wheel
 wheel: setup-dev ## A release wheel in dist/

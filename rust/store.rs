@@ -18,7 +18,7 @@ use crate::book::{Book, Description};
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::keys::yes_id;
-use crate::leg::{Facts, LegState};
+use crate::leg::{BookState, Facts, LegState};
 use crate::merge::{Effect, Scratch};
 use crate::normalised::{Kind, Message};
 use crate::pattern::Pattern;
@@ -354,7 +354,15 @@ impl Store {
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
+        let mut states = [0_u64; 4];
+        for slot in self.slots() {
+            states[slot.lock().state as usize] += 1;
+        }
         vec![
+            ("books_live", states[BookState::Live as usize]),
+            ("books_degraded", states[BookState::Degraded as usize]),
+            ("books_down", states[BookState::Down as usize]),
+            ("books_closed", states[BookState::Closed as usize]),
             ("books", self.books.len() as u64),
             ("assets", self.assets.len() as u64),
             ("messages", load(&counters.messages)),

@@ -5,7 +5,12 @@ Reading order: `subjects` and `model` (what travels), `bus` (how), `venues` (wha
 them, `client` for users, `sim` and `demo` to see it all without a venue.
 """
 
-from wup._core import Book, BookStore, Change, Level, MirrorBook, OrderBook, VenueBook
+import warnings
+
+from wup._core import OPTIMISED, Book, BookStore, Change, Level, MirrorBook, OrderBook, VenueBook
+
+if not OPTIMISED:
+    warnings.warn("wup._core is a debug build: do not measure with it", RuntimeWarning, stacklevel=2)
 
 __version__ = "0.1.0"
 

@@ -238,3 +238,24 @@ async def test_a_shard_serves_its_own_books_only() -> None:
             await feed.start(table(*legs))
             served += [m["book"] for m in feed.take()]
     assert sorted(served) == sorted(one.book for one in legs)
+
+
+async def test_books_are_counted_by_state() -> None:
+    """Readiness and metrics see how many books are live, degraded, down and closed."""
+    async with Feed() as feed:
+        await feed.start(table(K, P, leg("kalshi", "KX-H0", book=OTHER)))
+        feed.book(K, [["0.52", "500"]], [])
+        stats = feed.service.store.stats()
+        assert (stats["books_live"], stats["books_degraded"], stats["books_down"]) == (0, 1, 1)
+        feed.book(P, [], [])
+        assert feed.service.store.stats()["books_live"] == 1
+
+
+async def test_the_opening_snapshot_has_titles_and_facts() -> None:
+    """The first message of a book already says what it is about, and each leg's tick and minimum size."""
+    async with Feed() as feed:
+        await feed.start(table(leg("kalshi", "KX", tick="0.01", min_size="0.01")))
+        opening = feed.take()[0]
+        assert (opening["title"], opening["label"]) == ("Fed", "25 bps cut")
+        assert opening["legs"]["kalshi"]["tick"] == "0.01"
+        assert opening["legs"]["kalshi"]["min_size"] == "0.01"

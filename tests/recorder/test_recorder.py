@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -34,9 +35,9 @@ def metric(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-async def until(true: object) -> None:
+async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
-        while not true():  # type: ignore[operator]
+        while not true():
             await asyncio.sleep(0.02)
 
 
@@ -81,11 +82,11 @@ async def test_rotation_loses_and_repeats_nothing(tmp_path: Path) -> None:
     feed = Feed(bus)
     recorder.set_table(TABLE)
     feed.say("open", b"{}")
-    for _ in range(6):
-        feed.frames(20, b'{"noise":"%s"}' % os.urandom(200).hex().encode())
+    for turn in range(6):
+        for _ in range(20):
+            feed.frames(1, b'{"noise":"%s"}' % os.urandom(200).hex().encode())
         await recorder.flush()
-        count = len(segments(tmp_path))
-        await until(lambda count=count: len(segments(tmp_path)) > count)
+        await until(lambda enough=turn + 2: len(segments(tmp_path)) >= enough)
     await recorder.stop()
     paths = segments(tmp_path)
     found = records(paths)
@@ -107,8 +108,7 @@ async def test_a_recording_can_be_read_from_any_segment(tmp_path: Path) -> None:
     await until(lambda: len(segments(tmp_path)) > 1)
     feed.frames(1)
     await recorder.stop()
-    first = segments(tmp_path)[0]
-    Path(first).unlink()
+    os.unlink(segments(tmp_path)[0])
     found = records(segments(tmp_path))
     assert [meta.kind for meta, _ in found][:5] == ["start", "catalog", "catalog", "mapping", "open"]
     assert fields(found[4][1])["use_yes_price"] is True
@@ -182,10 +182,8 @@ async def test_a_full_disk_stops_the_recording_and_not_the_stream(
     assert len(stream) == 15
     found = records(segments(tmp_path))
     assert [meta.n for meta, _ in found if meta.kind == "frame"] == [1, 2, 3, 13, 14]
-    assert kinds(segments(tmp_path)) == (
-        ["start", "catalog", "catalog", "mapping", "open", "frame"]
-        + ["close", "start", "catalog", "catalog", "mapping", "open", "frame", "close"]
-    )
+    opening = ["start", "catalog", "catalog", "mapping", "open", "frame"]
+    assert kinds(segments(tmp_path)) == [*opening, "close", *opening, "close"]
     runs = [fields(payload)["epoch"] for meta, payload in found if meta.kind == "start"]
     assert runs[0] == 11
     assert runs[1] > 11

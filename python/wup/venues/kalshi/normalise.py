@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from wup._core import NegativeSize, NumberError, VenueBook
+from wup._core import NegativeSize, NumberError, VenueBook, kalshi_delta
 from wup.errors import VenueMessageError
 from wup.model import Control, Increment, Snapshot, State, Trade
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
@@ -138,13 +138,20 @@ class KalshiNormaliser:
         """A received frame; what cannot be used comes out as `BadInput`, with the legs that it makes
         doubtful."""
         out: list[Output] = []
+        # The hot frame is read natively; every other frame, and unusual forms of this one, by the adapter.
+        hot = kalshi_delta(raw, self._adapter.use_yes_price)
+        if hot is not None:
+            sid, seq, ticker, side, price, delta, venue_us = hot
+            if self._track(sid, seq, raw, now_us, out):
+                self._increment(Increment(ticker, side, price, delta, seq, None, venue_us), sid, now_us, out)
+            return out
         try:
             frame = load(raw)
         except VenueMessageError as error:
             self._unreadable(raw, error, now_us, out)
             return out
-        sid, seq = sequence_of(frame)
-        if sid is not None and seq is not None and not self._track(sid, seq, raw, now_us, out):
+        stream, number = sequence_of(frame)
+        if stream is not None and number is not None and not self._track(stream, number, raw, now_us, out):
             return out
         try:
             events = self._adapter.events(frame)
@@ -155,13 +162,13 @@ class KalshiNormaliser:
                 if error.asset_id is not None:
                     self._doubt((error.asset_id,), "gap", now_us, out)
                 else:
-                    self._doubt(self._of(sid), "gap", now_us, out)
+                    self._doubt(self._of(stream), "gap", now_us, out)
             return out
         for event in events:
             if isinstance(event, Increment):
-                self._increment(event, sid, now_us, out)
+                self._increment(event, stream, now_us, out)
             else:
-                self._other(event, sid, now_us, out)
+                self._other(event, stream, now_us, out)
         return out
 
     def _track(self, sid: int, seq: int, raw: bytes, now_us: int, out: list[Output]) -> bool:
