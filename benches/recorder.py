@@ -1,16 +1,16 @@
 """Which question: what does recording cost the event loop per frame, and how much can the thread take?
 
-`python benches/recorder.py [--seconds 5] [--rates 1000,5000,20000]` prints (1) the loop's own cost: publishing
-with and without the recorder subscribed, thread asleep; (2) the processor time of loop and thread together
-per frame, at a rate; (3) how late a loop that does nothing else wakes with the recorder writing; (4) the rate
-at which the thread writes a backlog, and how small frames become.
+`python benches/recorder.py [--seconds 5] [--rates 1000,5000,20000]` prints (1) the loop's own cost:
+publishing with and without the recorder subscribed; (2) how late frames that are due at a rate are published,
+without and with the thread writing beside (it shares the interpreter's lock); (3) the rate at which the
+thread writes a backlog, its processor time per frame, and how small frames become.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
+import gc
 import tempfile
 import time
 from pathlib import Path
@@ -35,7 +35,7 @@ def frames(count: int) -> list[bytes]:
                 "market": "0x5d2a8e5c2d7a6a1b64f0fa92f74ee2e5a4b7fa1b5be8a2a3d7d1ab4f8a6ce1fd",
                 "price_changes": [
                     {
-                        "asset_id": "7132104567925221259462623418501098764201238456721938475610293847561029384756",
+                        "asset_id": "71321045679252212594626234185010987642012384567219384756102938475610",
                         "price": f"0.{i % 90 + 10}",
                         "size": str(i * 7 % 9973),
                         "side": side,
@@ -98,8 +98,8 @@ async def publishing(recorded: bool, folder: Path, count: int = 20_000) -> float
     return best
 
 
-async def paced(rate: int, seconds: float, folder: Path | None) -> tuple[float, list[float]]:
-    """Processor microseconds per frame of the whole process, and how late each due frame was published."""
+async def paced(rate: int, seconds: float, folder: Path | None) -> list[float]:
+    """How late each due frame was published, microseconds, in order of size."""
     bus = LocalBus()
     await bus.subscribe("market.>", read)
     recorder = None if folder is None else Recorder(bus, folder)
@@ -108,7 +108,6 @@ async def paced(rate: int, seconds: float, folder: Path | None) -> tuple[float, 
         await recorder.start()
     source.open()
     late: list[float] = []
-    used = time.process_time()
     start = time.perf_counter()
     total = round(rate * seconds)
     sent = 0
@@ -118,18 +117,15 @@ async def paced(rate: int, seconds: float, folder: Path | None) -> tuple[float, 
             late.append((time.perf_counter() - start - sent / rate) * 1e6)
             source.one()
             sent += 1
-        await asyncio.sleep(0.0005)
-    if recorder is not None:
-        await recorder.flush()
-    used = time.process_time() - used
+        await asyncio.sleep(0)
     if recorder is not None:
         await recorder.stop()
-    late.sort()
-    return used / total * 1e6, late
+    return sorted(late)
 
 
-async def backlog(folder: Path, count: int = 60_000) -> tuple[float, float]:
-    """Frames per second that the thread writes, and the packed size as a share of the payload."""
+async def backlog(folder: Path, count: int = 60_000) -> tuple[float, float, float]:
+    """Frames per second that the thread writes, its processor microseconds per frame, and the packed size as
+    a share of the payload."""
     bus = LocalBus()
     recorder = Recorder(bus, folder, queue_bytes=1 << 30)
     source = Source(bus)
@@ -137,16 +133,20 @@ async def backlog(folder: Path, count: int = 60_000) -> tuple[float, float]:
     source.open()
     for _ in range(count):
         source.one()
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     await recorder.flush()
-    took = time.perf_counter() - started
+    took, used = time.perf_counter() - started, time.process_time() - used
     await recorder.stop()
     packed = sum(Path(path).stat().st_size for path in segments(folder))
-    return count / took, packed / sum(len(source.frames[i % 2000]) for i in range(count))
+    return count / took, used / count * 1e6, packed / sum(len(source.frames[i % 2000]) for i in range(count))
 
 
 async def main(rates: list[int], seconds: float) -> None:
     print(machine())
+    # As a process of WUP is set up: a full collection would stall the loop for 20 ms, recorder or not.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     sizes = [len(frame) for frame in frames(2000)]
     print(f"frames of {sum(sizes) / len(sizes):.0f} bytes")
     with tempfile.TemporaryDirectory() as scratch:
@@ -158,18 +158,20 @@ async def main(rates: list[int], seconds: float) -> None:
             f"{(with_recorder - bare) / 1000:.2f} us per frame"
         )
         for rate in rates:
-            used, late = await paced(rate, seconds, None)
-            used_recorded, late_recorded = await paced(rate, seconds, place / f"r{rate}")
+            late = await paced(rate, seconds, None)
+            late_recorded = await paced(rate, seconds, place / f"r{rate}")
             pick = lambda values, q: values[min(len(values) - 1, int(q * len(values)))]  # noqa: E731
             print(
-                f"{rate:>7}/s  loop and thread {used_recorded - used:5.2f} us of processor per frame; "
-                f"late p50 {pick(late, 0.5):.0f} -> {pick(late_recorded, 0.5):.0f} us, "
+                f"{rate:>7}/s  late p50 {pick(late, 0.5):.0f} -> {pick(late_recorded, 0.5):.0f} us, "
                 f"p99 {pick(late, 0.99):.0f} -> {pick(late_recorded, 0.99):.0f} us, "
                 f"max {late[-1]:.0f} -> {late_recorded[-1]:.0f} us",
                 flush=True,
             )
-        rate_written, share = await backlog(place / "c")
-        print(f"backlog    {rate_written:.0f} frames/s, packed to {share:.1%} of the payload")
+        rate_written, used, share = await backlog(place / "c")
+        print(
+            f"thread     {rate_written:.0f} frames/s, {used:.2f} us of processor per frame, "
+            f"packed to {share:.1%} of the payload"
+        )
 
 
 if __name__ == "__main__":

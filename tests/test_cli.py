@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 
 from end_to_end.running import environment
 
@@ -107,3 +108,39 @@ async def test_replay_of_a_missing_file_is_a_clear_error() -> None:
     assert code == 2
     assert "/nowhere/tape.jsonl" in err
     assert "Traceback" not in err
+
+
+async def test_replay_of_garbage_is_no_success(tmp_path: Path) -> None:
+    """Lines that cannot be read, or no frame at all: exit 1 with the counts."""
+    tape = tmp_path / "tape.jsonl"
+    tape.write_text('{"a":1}\nnot json\n')
+    code, _, err = await wup("replay", str(tape))
+    assert code == 1
+    assert '"bad_lines":' in err
+    tape.write_text("")
+    assert (await wup("replay", str(tape)))[0] == 1
+
+
+@pytest.mark.parametrize("stage", ["orderbook", "gateway", "events", "aggregator", "normalizer"])
+async def test_a_stage_that_waits_for_nats_can_be_stopped(stage: str) -> None:
+    """While NATS is away a stage says once what it waits for, and SIGTERM ends it at once, exit 0."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "wup", stage),
+        env=environment({"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1"}),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        said = await process.stderr.readline()
+    assert b"nats://127.0.0.1:1" in said
+    process.terminate()
+    assert await asyncio.wait_for(process.wait(), 5) == 0
+
+
+async def test_version() -> None:
+    """`wup --version` prints the package's version."""
+    import wup as package
+
+    code, out, _ = await wup("--version")
+    assert (code, out.strip()) == (0, package.__version__)

@@ -82,6 +82,11 @@ class Settings(EnvSettings):
 _S = TypeVar("_S", bound=EnvSettings)
 
 
+def _problem(item: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in item["loc"]).upper()
+    return f"{name}: {item['msg'].removeprefix('Value error, ')} (got {item['input']!r})"
+
+
 def load(kind: type[_S], **overrides: Any) -> _S:
     """Read one settings class.
 
@@ -91,12 +96,7 @@ def load(kind: type[_S], **overrides: Any) -> _S:
     try:
         return kind(**overrides)
     except ValidationError as error:
-        raise SettingsError(
-            [
-                f"{'.'.join(str(p) for p in item['loc']).upper()}: {item['msg']} (got {item['input']!r})"
-                for item in error.errors(include_url=False)
-            ]
-        ) from None
+        raise SettingsError([_problem(dict(item)) for item in error.errors(include_url=False)]) from None
 
 
 def load_all(kinds: dict[str, type[EnvSettings]]) -> dict[str, EnvSettings]:

@@ -255,7 +255,7 @@ async def _connect_for_ever(url: str, name: str, *, no_echo: bool) -> NatsBus:
             return await NatsBus.connect(url, name=name, no_echo=no_echo)
         except BusError as error:
             if not told:
-                logs.log("bus").warning("waiting for NATS", detail=str(error))
+                logs.log("bus").warning("waiting for NATS", url=url, detail=str(error))
                 told = True
             await asyncio.sleep(1)
 

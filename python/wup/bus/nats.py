@@ -79,7 +79,8 @@ class NatsBus:
                 DROPPED.labels("nats_in").inc()
                 if holder:
                     holder[0]._lost("slow_reader")
-            logs.log("bus").warning("nats error", error=repr(problem), name=name)
+            if holder:
+                logs.log("bus").warning("nats error", error=repr(problem), name=name)
 
         async def disconnected() -> None:
             if holder and not holder[0]._closing:

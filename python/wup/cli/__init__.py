@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from wup import __version__
 from wup.cli import stages, tools
 from wup.events.command import register as register_events
 from wup.mapping.command import app as mapping
@@ -15,6 +18,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback(invoke_without_command=True)
+def wup(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Consolidated order books of prediction markets: streamed, exact, replayable."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 stages.register(app)
 tools.register(app)
 register_events(app)

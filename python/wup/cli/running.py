@@ -35,12 +35,17 @@ def say(message: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def settle_memory() -> None:
-    """Call once everything is started: what lives until the end is taken out of the collector's sight.
+_started = False
 
-    A full collection over the books of thousands of markets stalls the loop for 150 ms and more; the hot path
-    makes no cycles.
+
+def started() -> None:
+    """Call once everything runs: from here on the command ends by itself when told to stop.
+
+    What lives until the end is taken out of the garbage collector's sight: a full collection over the books
+    of thousands of markets stalls the loop for 150 ms and more, and the hot path makes no cycles.
     """
+    global _started
+    _started = True
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
@@ -57,8 +62,8 @@ def run(
     `loop` makes the event loop: uvloop, but for the gateway, whose fan-out is 1.8 times cheaper on asyncio's
     own (docs/design.md).
 
-    SIGINT and SIGTERM set `stop`; a second one ends the process at once. Wrong settings and busy ports are
-    told in plain words, exit 2; other errors of ours exit 1.
+    SIGINT and SIGTERM set `stop` (before `started` they cancel `main`); a second one ends the process at
+    once. Wrong settings and busy ports are told in plain words, exit 2; other errors of ours exit 1.
     """
     logs.configure(log_level)
     # A dump of memory would hold keys and tokens.
@@ -75,7 +80,17 @@ def run(
 
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, interrupt)
-        return await main(stop)
+        command = asyncio.ensure_future(main(stop))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({command, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not command.done() and not _started:
+            # Still starting, perhaps waiting for a server that is away: nothing looks at `stop` yet.
+            command.cancel()
+        stopping.cancel()
+        try:
+            return await command
+        except asyncio.CancelledError:
+            return 0
 
     try:
         with asyncio.Runner(loop_factory=loop) as runner:

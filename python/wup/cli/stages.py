@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
                     await process.start_normalizer(runtime.instance_name())
                 await process.start_aggregator()
                 await process.follow_mapping()
-                running.settle_memory()
+                running.started()
                 running.say({"type": "ready", "stage": "aggregator", "metrics": metrics})
                 await stop.wait()
             return 0
@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
                 metrics = process.metrics(9094)
                 await process.start_normalizer(runtime.instance_name())
                 await process.follow_mapping()
-                running.settle_memory()
+                running.started()
                 running.say({"type": "ready", "stage": "normalizer", "metrics": metrics})
                 await stop.wait()
             return 0
@@ -95,7 +95,7 @@ def register(app: typer.Typer) -> None:
                 metrics = process.metrics(9091)
                 _, http = await process.start_orderbook(_port(settings, 8080), "HTTP_PORT")
                 await process.follow_mapping()
-                running.settle_memory()
+                running.started()
                 running.say({"type": "ready", "stage": "orderbook", "http": http.port, "metrics": metrics})
                 await stop.wait()
             return 0
@@ -114,7 +114,7 @@ def register(app: typer.Typer) -> None:
                 await process.use_nats("events")
                 metrics = process.metrics(9092)
                 service = await process.start_events(_port(settings, 8081), "HTTP_PORT")
-                running.settle_memory()
+                running.started()
                 running.say({"type": "ready", "stage": "events", "http": service.port, "metrics": metrics})
                 await stop.wait()
             return 0
@@ -133,7 +133,7 @@ def register(app: typer.Typer) -> None:
                 await process.use_nats("gateway")
                 metrics = process.metrics(9093)
                 service = await process.start_gateway(in_process=False)
-                running.settle_memory()
+                running.started()
                 running.say({"type": "ready", "stage": "gateway", "ws": service.port, "metrics": metrics})
                 await stop.wait()
             return 0
@@ -150,7 +150,7 @@ def register(app: typer.Typer) -> None:
         async def main(stop: asyncio.Event) -> int:
             async with Everything(settings, venues) as everything:
                 await everything.start()
-                running.settle_memory()
+                running.started()
                 everything.announce(json=json)
                 await stop.wait()
             return 0

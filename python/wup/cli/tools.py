@@ -60,6 +60,7 @@ def register(app: typer.Typer) -> None:
                     for name, value in simulators.env().items():
                         sys.stdout.write(f"export {name}={value}\n")
                     sys.stdout.flush()
+                running.started()
                 await stop.wait()
             finally:
                 await simulators.stop()
@@ -70,7 +71,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def demo(
         duration: Annotated[
-            float | None, typer.Option(help="Seconds to run; until Ctrl-C if not given.")
+            float | None, typer.Option(min=1, help="Seconds to run; until Ctrl-C if not given.")
         ] = None,
         seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 7,
         json: JsonOption = False,
@@ -107,6 +108,9 @@ def register(app: typer.Typer) -> None:
         except SettingsError as error:
             running.fail(error.problems)
         sys.stderr.write(orjson.dumps(summary).decode() + "\n")
+        if summary["bad_lines"] or not summary["frames"]:
+            sys.stderr.write("wup: not everything could be read\n")
+            sys.exit(1)
 
     @app.command()
     def watch(
@@ -119,6 +123,7 @@ def register(app: typer.Typer) -> None:
         from wup.client.watch import watch as watch_books
 
         async def main(stop: asyncio.Event) -> int:
+            running.started()
             return await watch_books(pattern, url, json=json, out=sys.stdout, stop=stop, duration=duration)
 
         running.run(main, log_level="warning")

@@ -49,6 +49,9 @@ class Demo:
         Raises:
             DemoError: a child did not start. PortInUse: names the setting.
         """
+        if not self._json:
+            sys.stdout.write("starting simulators, servers and stages\n")
+            sys.stdout.flush()
         async with contextlib.AsyncExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wup-demo-")))
             mapping = folder / "mapping.toml"
@@ -73,6 +76,7 @@ class Demo:
                 await self._child(
                     stack, ["-m", "wup", "watch", ">", "--url", str(everything.ready["ws"])], stdout=None
                 )
+            running.started()
             await self._wait(stop, duration, {"simulators": simulators, "verifier": verifier})
             await first
             await processes.stop(verifier, grace_s=15)
@@ -143,10 +147,18 @@ class Demo:
             running.say(summary)
             return
         truth, latency = summary["truth"], summary["latency_us"]
+        compared = (
+            f"{truth['compared']} compared, {truth['different']} different"
+            if truth["compared"]
+            else "no time"
+        )
+        taken = (
+            "not measured" if latency["p50"] is None else f"p50 {latency['p50']} us, p99 {latency['p99']} us"
+        )
         sys.stdout.write(
-            f"{summary['books']} books, {summary['levels_with_several_legs']} levels with several legs, "
-            f"{summary['deltas_per_s']} deltas/s, {summary['digest_mismatches']} digest mismatches, "
-            f"truth {truth['compared']} compared {truth['different']} different, "
-            f"latency p50 {latency['p50']:.0f} us p99 {latency['p99']:.0f} us\n"
+            f"books {summary['books']}, levels with several legs {summary['levels_with_several_legs']}, "
+            f"deltas/s {summary['deltas_per_s']}\n"
+            f"digest mismatches {summary['digest_mismatches']}; against the simulators' truth: {compared}; "
+            f"venue to client: {taken}\n"
         )
         sys.stdout.flush()

@@ -39,6 +39,10 @@ NOTE_S = 5.0
 PRUNE_S = 60.0
 _BLOCK_BYTES = 1 << 20
 _TURN_RECORDS = 32
+"""About 0.1 ms of work, after which the loop may have the interpreter."""
+_BEHIND_RECORDS = 8192
+_BEHIND_TURN = 256
+"""A loop that is busy all the time gives little back: with smaller turns the queue would never empty."""
 _TURN_BYTES = 1 << 16
 _BREATH_S = 0.00005
 _OVERHEAD = 512
@@ -180,6 +184,7 @@ class Writer:
 
     def _drain(self) -> None:
         records = size = 0
+        turn = _TURN_RECORDS if len(self._queue) < _BEHIND_RECORDS else _BEHIND_TURN
         # What arrives meanwhile is for the next turn: by then something else may be due.
         for _ in range(len(self._queue)):
             item = self._queue.popleft()
@@ -189,7 +194,7 @@ class Writer:
                 self._message(item)
                 records += 1
                 size += length
-                if records >= _TURN_RECORDS or size >= _TURN_BYTES:
+                if records >= turn or size >= _TURN_BYTES:
                     records = size = 0
                     # Longer than it takes the loop to wake: else this thread would take the lock again.
                     time.sleep(_BREATH_S)
@@ -200,8 +205,9 @@ class Writer:
             else:
                 try:
                     self._flush()
-                finally:
-                    item.done()
+                except OSError as error:
+                    self._pause(error)
+                item.done()
             if self._block >= _BLOCK_BYTES:
                 self._flush()
 
