@@ -63,6 +63,8 @@ async def watch(
             if ended and isinstance(results[0], Exception):
                 raise results[0]
             bad = feed.stats.mismatches + feed.stats.count_mismatches
+            if not feed.books:
+                print(f"wup watch: no book matched {pattern!r}", file=sys.stderr)
     except FeedError as error:
         print(f"wup watch: {error}", file=sys.stderr)
         return EXIT_REFUSED
