@@ -41,7 +41,7 @@ class Settings(EnvSettings):
     publish_changes: bool = False
     normalize: Literal["inline", "off"] = "inline"
     shard: str = "0/1"
-    record: bool = False
+    record: bool | None = None
     record_dir: str = "recordings"
     tokens_file: str | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()

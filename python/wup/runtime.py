@@ -28,6 +28,7 @@ from wup.mapping.source import MappingSource
 from wup.metrics import REGISTRY
 from wup.normalizer.service import NormalizerService
 from wup.orderbook import OrderbookHttp, OrderbookService
+from wup.recorder import Recorder
 from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Process:
         self.nats_url = settings.nats()
         self.redis_url = settings.redis()
         self.orderbook: OrderbookService | None = None
+        self.normalizer: NormalizerService | None = None
         self.aggregator: Aggregator | None = None
 
     async def __aenter__(self) -> Self:
@@ -146,6 +148,7 @@ class Process:
             service.set_table(table)
 
         self._followers.append(follow)
+        self.normalizer = service
         return service
 
     async def start_orderbook(self, port: int, setting: str) -> tuple[OrderbookService, OrderbookHttp]:
@@ -202,6 +205,28 @@ class Process:
             if not stats.get("books_live", 0) and not stats.get("books_degraded", 0):
                 reasons.append("no_venue_live")
         return reasons
+
+    async def start_recorder(self) -> Recorder:
+        """The recorder of everything this process's normalizer sees; after it, before the aggregator.
+
+        Raises:
+            SettingsError: RECORD_DIR cannot be used, or another recorder writes there.
+        """
+        normalizer, books = self.normalizer, self.orderbook
+        recorder = Recorder(
+            self.bus,
+            self.settings.record_dir,
+            epoch=None if normalizer is None else normalizer.engine.epoch,
+            book_epoch=None if books is None else books.store.last_epoch,
+        )
+        self._stack.push_async_callback(recorder.stop)
+        await recorder.start()
+
+        async def follow(table: MappingTable) -> None:
+            recorder.set_table(table)
+
+        self._followers.append(follow)
+        return recorder
 
     async def start_aggregator(self) -> Aggregator:
         """The aggregator; connections come with the mapping."""

@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from websockets.asyncio.client import connect
 
@@ -98,3 +99,23 @@ async def test_a_busy_port_names_its_setting() -> None:
     holder.close()
     assert process.returncode == 2
     assert "WS_PORT" in stderr.decode()
+
+
+async def test_what_was_recorded_can_be_replayed(tmp_path: Path) -> None:
+    """With RECORD on, the demo leaves a folder that `wup replay` reads whole: frames, mapping, all books."""
+    folder = tmp_path / "recordings"
+    environment_ = {"RECORD": "true", "RECORD_DIR": str(folder)}
+    async with command("demo", "--duration", "5", "--json", env=environment_) as demo:
+        live = await demo.until("summary", 60)
+        assert await demo.process.wait() == 0
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "wup", "replay", str(folder)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, stderr.decode()
+    summary = orjson.loads(stderr.splitlines()[-1])
+    assert summary["bad_lines"] == 0
+    assert summary["frames"] > 500
+    assert summary["books"] == live["books"]

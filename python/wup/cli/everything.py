@@ -36,6 +36,8 @@ class Everything(runtime.Process):
         )
         gateway = await self.start_gateway(in_process=True)
         await self.start_normalizer(runtime.instance_name())
+        if settings.record:
+            await self.start_recorder()
         await self.start_aggregator()
         events = await self.start_events(settings.events_http_port, "EVENTS_HTTP_PORT")
         await self.follow_mapping()

@@ -146,6 +146,9 @@ def register(app: typer.Typer) -> None:
         from wup.cli.everything import Everything
 
         settings, venues = settings_or_exit(publish_changes=True)
+        if settings.record is None:
+            # Venues keep no history: what was not recorded is gone.
+            settings = settings.model_copy(update={"record": True})
 
         async def main(stop: asyncio.Event) -> int:
             async with Everything(settings, venues) as everything:

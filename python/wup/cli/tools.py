@@ -15,6 +15,13 @@ from wup.cli.stages import JsonOption, settings_or_exit
 _BOTH = "both"
 
 
+def _segments(path: Path) -> list[str]:
+    """A file as it is; a recorder's folder as its segments in order."""
+    from wup.recorder import segments
+
+    return segments(str(path)) if path.is_dir() else [str(path)]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs to `app`."""
 
@@ -89,7 +96,8 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def replay(
         files: Annotated[
-            list[Path], typer.Argument(help="Recordings (JSON lines, plain or zstd), in order.")
+            list[Path],
+            typer.Argument(help="Recordings: files (JSON lines, plain or zstd) or a recorder's folder."),
         ],
         out: Annotated[
             str | None, typer.Option(help="Where the consolidated messages go, as JSON lines; - is stdout.")
@@ -104,7 +112,7 @@ def register(app: typer.Typer) -> None:
 
         logs.configure("warning")
         try:
-            summary = cli_run([str(file) for file in files], out)
+            summary = cli_run([name for file in files for name in _segments(file)], out)
         except SettingsError as error:
             running.fail(error.problems)
         sys.stderr.write(orjson.dumps(summary).decode() + "\n")

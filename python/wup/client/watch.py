@@ -24,8 +24,8 @@ _REFRESH_PER_S = 8
 _MAX_LADDERS = 12
 _ROWS = 8
 _LEAST_ROWS = 2
-_LADDER_WIDTH = 50
-_LADDER_FRAME = 7
+_LADDER_WIDTH = 60
+_LADDER_FRAME = 8
 """Lines of a ladder that are no levels: heading, head, rule between the sides, footing."""
 
 EXIT_OK = 0

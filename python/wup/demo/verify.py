@@ -201,6 +201,8 @@ async def _close_on(stop: asyncio.Event, close: Any) -> None:
 
 
 async def _main(stop: asyncio.Event) -> int:
+    # Told to stop, it ends with its summary, whenever that is.
+    running.started()
     options = orjson.loads(sys.argv[1])
     verifier = Verifier(options["pairs"], options["control"])
     judging = asyncio.create_task(verifier.judge())
