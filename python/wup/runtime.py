@@ -210,7 +210,7 @@ class Process:
         """The recorder of everything this process's normalizer sees; after it, before the aggregator.
 
         Raises:
-            SettingsError: RECORD_DIR cannot be used, or another recorder writes there.
+            SettingsError: another recorder writes to RECORD_DIR.
         """
         normalizer, books = self.normalizer, self.orderbook
         recorder = Recorder(
