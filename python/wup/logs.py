@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 
 import structlog
@@ -41,6 +42,14 @@ def clean(text: str | bytes, limit: int = _SAMPLE) -> str:
     shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
     cut = shown[:limit].encode("unicode_escape").decode()
     return cut + ("..." if len(shown) > limit else "")
+
+
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+
+
+def redacted(url: str) -> str:
+    """A URL, or a comma list of them, without user names and passwords: for people to read."""
+    return _CREDENTIALS.sub("//***@", url)
 
 
 def bad_input(stage: str, platform: str, kind: str, sample: str | bytes, **more: object) -> None:

@@ -71,6 +71,7 @@ class Process:
         self._followers: list[Callable[[MappingTable], Awaitable[None]]] = []
         self._tables: asyncio.Queue[MappingTable] = asyncio.Queue()
         self._mapping: MappingSource | None = None
+        self._refused = False
         self.bus: Bus = LocalBus()
         self.nats_url = settings.nats()
         self.redis_url = settings.redis()
@@ -199,6 +200,8 @@ class Process:
             reasons.append("bus_disconnected")
         if self._mapping is not None and not self._mapping.healthy:
             reasons.append("redis_down")
+        if self._refused:
+            reasons.append("mapping_refused")
         service = self.orderbook
         if service is not None and service.table.legs:
             stats = service.store.stats()
@@ -265,10 +268,12 @@ class Process:
     async def _hand_over(self) -> None:
         while True:
             table = await self._tables.get()
+            self._refused = False
             for follow in self._followers:
                 try:
                     await follow(table)
                 except Exception as error:
+                    self._refused = True
                     logs.bad_input("mapping", "", "table_refused", repr(error), version=table.version)
 
 
@@ -280,7 +285,7 @@ async def _connect_for_ever(url: str, name: str, *, no_echo: bool) -> NatsBus:
             return await NatsBus.connect(url, name=name, no_echo=no_echo)
         except BusError as error:
             if not told:
-                logs.log("bus").warning("waiting for NATS", url=url, detail=str(error))
+                logs.log("bus").warning("waiting for NATS", url=logs.redacted(url), detail=str(error))
                 told = True
             await asyncio.sleep(1)
 

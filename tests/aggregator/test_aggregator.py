@@ -49,6 +49,8 @@ class ToySession:
         return ["repair " + ",".join(assets)]
 
     def received(self, raw: bytes) -> list[str]:
+        if raw == b"poison":
+            raise KeyError("a session's own fault")
         return ["answer"] if raw == b"question" else []
 
     def heartbeat(self) -> str | None:
@@ -220,3 +222,15 @@ async def test_without_credentials_the_legs_are_down() -> None:
         _, payload, meta = (await tape.until("verdict"))[0]
         assert orjson.loads(payload) == {"assets": ["A"], "state": "down", "why": "no_credentials"}
         assert meta.connection == "none.0"
+
+
+async def test_a_fault_in_a_session_costs_one_socket_only() -> None:
+    """An exception that nobody expected closes the socket, is counted, and the next socket is opened."""
+    async with running() as (toy, aggregator, tape, _):
+        await aggregator.set_table(table("A"))
+        first = await toy.clients.get()
+        await first.send("poison")
+        await tape.until("close")
+        second = await toy.clients.get()
+        await second.send("book A 2")
+        assert (await tape.until("frame", 2))[-1][1] == b"book A 2"

@@ -150,3 +150,25 @@ async def test_a_busy_port_names_its_setting() -> None:
         with pytest.raises(PortInUse, match="ORDERBOOK_HTTP_PORT"):
             await second.start()
         await first.stop()
+
+
+async def test_pages_are_whole_whatever_the_mapping_order() -> None:
+    """Books that joined later are neither skipped nor repeated by paging."""
+    names = [f"agg-{name}.{index:016x}.yes" for index, name in enumerate(["mm", "zz", "aa", "kk"])]
+    legs = [leg("kalshi", f"KX-{index}", book=book) for index, book in enumerate(names)]
+    async with Feed() as feed:
+        await feed.start(table(*legs[:2]))
+        await feed.service.set_table(table(*legs, version=2))
+        http = OrderbookHttp(feed.service, "127.0.0.1", 0)
+        await http.start()
+        seen: list[str] = []
+        after = ""
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{http.port}") as client:
+            while True:
+                page = (await client.get(f"/v1/books?limit=1{after}")).json()
+                seen += [row["book"] for row in page["books"]]
+                if page["next"] is None:
+                    break
+                after = f"&after={page['next']}"
+        await http.stop()
+        assert seen == sorted(names)

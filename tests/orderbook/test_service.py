@@ -259,3 +259,34 @@ async def test_the_opening_snapshot_has_titles_and_facts() -> None:
         assert (opening["title"], opening["label"]) == ("Fed", "25 bps cut")
         assert opening["legs"]["kalshi"]["tick"] == "0.01"
         assert opening["legs"]["kalshi"]["min_size"] == "0.01"
+
+
+async def test_losses_of_the_bus_are_answered_once() -> None:
+    """However often the bus says that it lost something, everything is asked for once, at the next tick."""
+    async with Feed() as feed:
+        await feed.start(table(K, P))
+        feed.book(K, [], [])
+        feed.book(P, [], [])
+        feed.asked.clear()
+        for _ in range(1000):
+            feed.service._on_loss("slow_reader")
+        assert feed.asked == []
+        feed.service.tick()
+        assert sorted(a for ask in feed.asked for a in ask["assets"]) == ["6519", "KXFED-26DEC-C25"]
+
+
+async def test_silence_does_not_overrule_the_mapping() -> None:
+    """A suspended leg stays `halted` when its normalizer falls silent, and is never asked for."""
+    async with Feed() as feed:
+        halted = leg("kalshi", "KXFED-26DEC-C25", suspended="rules_changed")
+        await feed.start(table(halted, P))
+        feed.n[halted.asset_id] = 3
+        feed.mark("kalshi")
+        feed.take()
+        feed.asked.clear()
+        feed.clock.advance(3)
+        feed.service.tick()
+        feed.clock.advance(3)
+        feed.service.tick()
+        assert all("KXFED-26DEC-C25" not in ask["assets"] for ask in feed.asked)
+        assert feed.service.store.book(BOOK).legs["kalshi"]["state"] == "halted"

@@ -147,6 +147,10 @@ class Connection:
             except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as problem:
                 self._log("unreachable", repr(problem))
                 self._verdict("disconnected")
+            except Exception as problem:
+                # Whatever it was, a venue is never given up.
+                logs.bad_input("aggregator", self.platform, "connection_error", repr(problem))
+                self._verdict("disconnected")
             healthy = self._clock.monotonic() - began >= _HEALTHY_S
             attempt = 0 if healthy else attempt + 1
             if wait is None:
@@ -170,12 +174,12 @@ class Connection:
             close_timeout=1,
         ) as ws:
             self._opened(ws, session)
-            tasks = [
-                asyncio.create_task(self._watch(ws), name=f"watch-{self.name}"),
-                asyncio.create_task(self._send(ws), name=f"send-{self.name}"),
-            ]
+            jobs = {"watch": self._watch(ws), "send": self._send(ws)}
             if session.heartbeat_s is not None:
-                tasks.append(asyncio.create_task(self._beat(session, session.heartbeat_s)))
+                jobs["beat"] = self._beat(session, session.heartbeat_s)
+            tasks = [asyncio.create_task(job, name=f"{what}-{self.name}") for what, job in jobs.items()]
+            for task in tasks:
+                task.add_done_callback(self._job_ended)
             try:
                 await self._read(ws, session)
             except ConnectionClosed as closed:
@@ -189,6 +193,14 @@ class Connection:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 body = orjson.dumps({"why": self._why})
                 self._record("close", body, self._clock.now_us())
+
+    def _job_ended(self, task: asyncio.Task[None]) -> None:
+        """A socket without its watcher, sender or heartbeat is not to be trusted: a new one."""
+        if not task.cancelled() and self._ws is not None:
+            problem = task.exception()
+            if problem is not None and not isinstance(problem, ConnectionClosed):
+                logs.bad_input("aggregator", self.platform, "connection_error", repr(problem))
+            self.replace(self._why)
 
     def _opened(self, ws: ClientConnection, session: Session) -> None:
         with contextlib.suppress(OSError, AttributeError):

@@ -136,7 +136,10 @@ class Aggregator:
             await asyncio.sleep(_MARK_S)
             for group in self._connections.values():
                 for connection in group:
-                    connection.mark()
+                    try:
+                        connection.mark()
+                    except Exception as error:
+                        logs.bad_input("aggregator", connection.platform, "mark_failed", repr(error))
 
     def health(self) -> dict[str, dict[str, int]]:
         """Per platform: connections planned and open."""

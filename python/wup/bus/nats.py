@@ -18,6 +18,7 @@ from nats.errors import SlowConsumerError
 from wup import logs
 from wup.bus.base import Handler, Message
 from wup.errors import BusError
+from wup.logs import redacted
 from wup.metrics import DROPPED
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class NatsBus:
                 timeout,
             )
         except (TimeoutError, NatsError, OSError) as problem:
-            raise BusError(f"NATS at {url}: {problem!r}") from problem
+            raise BusError(f"NATS at {redacted(url)}: {type(problem).__name__}") from problem
         bus = cls(client, name)
         holder.append(bus)
         return bus
@@ -144,7 +145,8 @@ class NatsBus:
                     await client.publish(
                         subject, payload, reply or "", headers=dict(headers) if headers is not None else None
                     )
-                except NatsError as problem:
+                except Exception as problem:
+                    # One message that cannot be sent must not end the writer.
                     DROPPED.labels("nats_out").inc()
                     self._lost("unsent")
                     logs.bad_input("bus", "", "unsent", subject, error=repr(problem))

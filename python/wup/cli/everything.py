@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from wup import runtime
 from wup.cli import running
+from wup.logs import redacted
 
 if TYPE_CHECKING:
     from wup.config import EnvSettings, Settings
@@ -47,8 +48,8 @@ class Everything(runtime.Process):
             "http": f"http://{host}:{books.port}",
             "events": f"http://{host}:{events.port}",
             "metrics": f"http://{host}:{metrics}/metrics",
-            "nats": self.nats_url,
-            "redis": self.redis_url,
+            "nats": redacted(self.nats_url),
+            "redis": redacted(self.redis_url),
         }
 
     def announce(self, *, json: bool) -> None:

@@ -138,6 +138,7 @@ class Demo:
     def _good(self, summary: dict[str, Any]) -> bool:
         return bool(
             summary["digest_mismatches"] == 0
+            and summary["gaps"] == 0
             and summary["truth"]["different"] == 0
             and summary["heartbeat_mismatches"] == 0
         )

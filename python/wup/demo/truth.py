@@ -34,6 +34,8 @@ class Candidate:
     snapshot: bytes
     times: dict[str, int]
     passed: set[str]
+    legs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """(platform, asset) of each leg as they were then."""
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ class Collector:
                     watched.waiting.remove(candidate)
                     self.ready.append(candidate)
         if moved and current is not None and watched.live and watched.live <= watched.times.keys():
-            candidate = Candidate(message["book"], current, dict(watched.times), {leg})
+            candidate = Candidate(message["book"], current, dict(watched.times), {leg}, watched.legs)
             if candidate.passed >= watched.live:
                 self.ready.append(candidate)
             else:

@@ -46,7 +46,6 @@ class Verifier:
             for leg in pair["legs"]
         }
         self.mirrors: dict[str, MirrorBook] = {}
-        self._legs: dict[str, dict[str, tuple[str, str]]] = {}
         self._collector = Collector()
         self._latency = Histogram()
         self._sampled = 0.0
@@ -80,8 +79,6 @@ class Verifier:
         if mirror is None:
             mirror = self.mirrors[book] = MirrorBook()
         self._collector.before(message, self._sample(mirror))
-        if "legs" in message:
-            self._legs[book] = {n: (leg["platform"], leg["asset"]) for n, leg in message["legs"].items()}
         verdict = mirror.apply(raw)
         if kind == "delta":
             self.deltas += 1
@@ -118,9 +115,7 @@ class Verifier:
         while ready:
             batch = [ready.popleft() for _ in range(min(_BATCH, len(ready)))]
             queries: list[tuple[str, str, int]] = [
-                (*self._legs[candidate.book][leg], at)
-                for candidate in batch
-                for leg, at in candidate.times.items()
+                (*candidate.legs[leg], at) for candidate in batch for leg, at in candidate.times.items()
             ]
             answer = await http.post(self._truth_url, json={"queries": queries})
             answer.raise_for_status()
@@ -133,8 +128,7 @@ class Verifier:
             # Older than the simulator's memory: nothing to compare with.
             return
         legs = {
-            leg: (self._inverted[self._legs[candidate.book][leg]], true_book)
-            for leg, true_book in true_books.items()
+            leg: (self._inverted[candidate.legs[leg]], true_book) for leg, true_book in true_books.items()
         }
         self.compared += 1
         true, ours = merged(legs), shown(candidate.snapshot)

@@ -129,7 +129,8 @@ class OrderbookHttp:
                     }
                 )
             else:
-                ids = matching(match)
+                # In text order, whatever order the mapping had: `after` compares text.
+                ids = sorted(matching(match))
             if after is not None:
                 ids = [book for book in ids if book > after]
             page = ids[:limit]

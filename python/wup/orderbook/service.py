@@ -63,6 +63,7 @@ class OrderbookService:
         self._foreign: set[str] = set()
         self._suspended: set[tuple[str, str]] = set()
         self._asked: dict[tuple[str, str], tuple[str, int]] = {}
+        self._lost_on_bus: str | None = None
         self._upstream = Upstream()
         self._subscriptions: list[Subscription] = []
         self._ticker: asyncio.Task[None] | None = None
@@ -111,7 +112,7 @@ class OrderbookService:
         self._asked = {key: asked for key, asked in self._asked.items() if key in known}
         self._send(changes)
         wanted = asked_for(self.store, was_suspended & known)
-        self._ask([key for key in wanted if key not in self._suspended], "join")
+        self._ask(wanted, "join")
 
     def _of_this_shard(self, table: MappingTable) -> MappingTable:
         if self.shards == 1:
@@ -191,15 +192,18 @@ class OrderbookService:
             self._ask([(p, asset) for p, asset, _ in lost], "marks")
 
     def _on_loss(self, why: str) -> None:
-        """The bus lost something: which legs is unknown, so all are asked for anew."""
+        """The bus lost something: which legs is unknown, so all are asked for anew, once, at the next tick: a
+        reader that is too slow is told so for every message that it loses."""
         if why in ("slow_reader", "reconnected"):
-            self._ask([(leg.platform, leg.asset_id) for leg in self.table.legs], f"bus_{why}")
+            self._lost_on_bus = why
 
     def _ask(self, keys: Iterable[tuple[str, str]], why: str) -> None:
         """Ask the normalizers for fresh snapshots; asked again until something comes."""
         now_us = self._clock.now_us()
         by_platform: dict[str, list[str]] = {}
         for platform, asset in keys:
+            if (platform, asset) in self._suspended:
+                continue
             self._asked[platform, asset] = (why, now_us)
             by_platform.setdefault(platform, []).append(asset)
         for platform, assets in by_platform.items():
@@ -210,15 +214,25 @@ class OrderbookService:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self.tick()
+            try:
+                self.tick()
+            except Exception as error:
+                # Without ticks a dead upstream would stay unseen: the next one must come.
+                logs.bad_input("orderbook", "", "tick_failed", repr(error))
 
     def tick(self) -> None:
         """Once a second: silent upstreams, unanswered questions, marks, epochs."""
         now_us = self._clock.now_us()
         for platform, asset in self._upstream.silent(self._clock.monotonic()):
+            if (platform, asset) in self._suspended:
+                # The mapping's word about it stays in force.
+                continue
             with contextlib.suppress(CoreError):
                 self._send(self.store.set_leg_state(platform, asset, "down", "upstream_silent", now_us))
                 self._asked.setdefault((platform, asset), ("upstream_silent", now_us))
+        if self._lost_on_bus is not None:
+            why, self._lost_on_bus = self._lost_on_bus, None
+            self._ask([(leg.platform, leg.asset_id) for leg in self.table.legs], f"bus_{why}")
         late = [key for key, (_, asked_us) in self._asked.items() if now_us - asked_us >= _ASK_AGAIN_US]
         self._ask(late, "again")
         if self._publish_changes:
