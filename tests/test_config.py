@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from wup import config
+from wup.cli.stages import settings_or_exit
 from wup.errors import SettingsError
 
 
@@ -45,3 +48,105 @@ def test_all_errors_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loopback_is_recognised(host: str, loopback: bool) -> None:
     """Only addresses of this machine count as loopback; names other than localhost do not."""
     assert config.is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NATS_URL", "localhost:4222"),
+        ("NATS_URL", "nats://localhost:notaport"),
+        ("NATS_URL", "nats://localhost:0"),
+        ("NATS_URL", "nats://localhost:70000"),
+        ("NATS_URL", "nats://"),
+        ("NATS_URL", "nats://good:4222,http://bad:4222"),
+        ("NATS_URL", " , "),
+        ("REDIS_URL", "foo"),
+        ("REDIS_URL", "redis://localhost:x"),
+        ("REDIS_URL", "redis://localhost:6379/main"),
+        ("REDIS_URL", "unix://"),
+        ("ORDERBOOK_SERVICE_URL", "localhost:8080"),
+        ("ORDERBOOK_SERVICE_URL", "http://a:8080,ftp://b"),
+        ("ORDERBOOK_SERVICE_URL", ","),
+        ("BIND_HOST", "  "),
+    ],
+)
+def test_wrong_addresses_are_settings_errors(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """An address that nothing can connect to is told at start, by the name of its variable."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as error:
+        config.load(config.Settings)
+    assert [problem.split(":")[0] for problem in error.value.problems] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NATS_URL", "nats://a:4222, tls://user:secret@b,ws://c:80,wss://[::1]:443"),
+        ("REDIS_URL", "redis://:secret@localhost:6379/2"),
+        ("REDIS_URL", "rediss://cache.example"),
+        ("REDIS_URL", "unix:///run/valkey.sock?db=1"),
+        ("ORDERBOOK_SERVICE_URL", "http://a:8080,https://b"),
+        ("BIND_HOST", "::1"),
+    ],
+)
+def test_right_addresses_are_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Every documented form of an address is accepted."""
+    monkeypatch.setenv(name, value)
+    config.load(config.Settings)
+
+
+def test_errors_tell_no_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong address is shown without its user name and password."""
+    monkeypatch.setenv("NATS_URL", "nats://user:secret@host:port")
+    with pytest.raises(SettingsError) as error:
+        config.load(config.Settings)
+    assert "secret" not in str(error.value.problems)
+    assert "host:port" in str(error.value.problems)
+
+
+def test_settings_and_their_files_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Wrong addresses, mapping files, tokens files and an open bind come as one list, exit 2, before
+    anything is started."""
+    (tmp_path / "a.toml").write_text("version = [")
+    for name, value in (
+        ("NATS_URL", "nats://localhost:notaport"),
+        ("REDIS_URL", "foo"),
+        ("MAPPINGS", str(tmp_path)),
+        ("TOKENS_FILE", str(tmp_path / "none")),
+        ("ORDERBOOK_TOKEN_FILE", str(tmp_path / "none")),
+    ):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as left:
+        settings_or_exit(mappings=True)
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    for part in (
+        "NATS_URL",
+        "REDIS_URL",
+        f"MAPPINGS: {tmp_path / 'a.toml'}:1",
+        "TOKENS_FILE",
+        "ORDERBOOK_TOKEN_FILE",
+    ):
+        assert f"wup: {part}" in told
+    monkeypatch.delenv("TOKENS_FILE")
+    monkeypatch.setenv("BIND_HOST", "0.0.0.0")
+    with pytest.raises(SystemExit):
+        settings_or_exit()
+    told = capsys.readouterr().err
+    assert "BIND_HOST: 0.0.0.0" in told
+    assert "a.toml" not in told
+
+
+def test_a_mapping_path_that_names_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """MAPPINGS must exist when it is set; the default folder need not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MAPPINGS", raising=False)
+    settings_or_exit(mappings=True)
+    monkeypatch.setenv("MAPPINGS", "nowhere.toml")
+    with pytest.raises(SystemExit):
+        settings_or_exit(mappings=True)
+    assert "nowhere.toml" in capsys.readouterr().err

@@ -6,11 +6,14 @@ Venue settings live in the venue's folder; `load` reads any of these classes.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from wup import logs
 from wup.errors import SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -24,12 +27,31 @@ class EnvSettings(BaseSettings):
     )
 
 
-class Settings(EnvSettings):
+class FileSettings(EnvSettings):
+    """Settings that name files: they can always be read, and the files looked at, whatever else is wrong."""
+
+    bind_host: str = "127.0.0.1"
+    mappings: str = "mappings"
+    tokens_file: str | None = None
+    orderbook_token_file: str | None = None
+
+    def orderbook_token(self) -> str | None:
+        """What the gateway shows to the orderbook service: the token in ORDERBOOK_TOKEN_FILE.
+
+        Raises:
+            SettingsError: the file is missing, readable by others, or holds no token.
+        """
+        from wup.access import read_token
+
+        path = self.orderbook_token_file
+        return None if path is None else read_token(path, "ORDERBOOK_TOKEN_FILE")
+
+
+class Settings(FileSettings):
     """Settings of the stages; the defaults are those of a single stage."""
 
     nats_url: str | None = None
     redis_url: str | None = None
-    bind_host: str = "127.0.0.1"
     metrics_port: Port | None = None
     http_port: Port | None = None
     orderbook_http_port: Port = 8080
@@ -43,11 +65,9 @@ class Settings(EnvSettings):
     shard: str = "0/1"
     record: bool | None = None
     record_dir: str = "recordings"
-    tokens_file: str | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ("localhost", "127.0.0.1", "[::1]")
     orderbook_service_url: Annotated[tuple[str, ...], NoDecode] = ("http://localhost:8080",)
-    mappings: str = "mappings"
     log_level: Literal["trace", "debug", "info", "warning", "warn", "error"] = "info"
 
     @field_validator("event_slug", "allowed_origins", "allowed_hosts", "orderbook_service_url", mode="before")
@@ -56,6 +76,47 @@ class Settings(EnvSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("nats_url")
+    @classmethod
+    def _nats_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            servers = [part.strip() for part in value.split(",") if part.strip()]
+            if not servers:
+                raise ValueError("must name a server")
+            for server in servers:
+                _address(server, ("nats", "tls", "ws", "wss"))
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        if value.startswith("unix://"):
+            if not urlsplit(value).path.strip("/"):
+                raise ValueError("must name a socket, like unix:///run/redis.sock")
+            return value
+        database = _address(value, ("redis", "rediss"), "unix").path.strip("/")
+        if database and not re.fullmatch("[0-9]+", database):
+            raise ValueError("the path must be the number of a database")
+        return value
+
+    @field_validator("orderbook_service_url")
+    @classmethod
+    def _service_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("must name a server")
+        for url in value:
+            _address(url, ("http", "https"))
+        return value
+
+    @field_validator("bind_host")
+    @classmethod
+    def _bind_host(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be empty")
+        return value.strip()
 
     @field_validator("shard")
     @classmethod
@@ -82,9 +143,26 @@ class Settings(EnvSettings):
 _S = TypeVar("_S", bound=EnvSettings)
 
 
+def _address(url: str, schemes: tuple[str, ...], *others: str) -> SplitResult:
+    """A URL with one of the schemes, a host, and a port that can be connected to, if any."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("the port must be a number from 1 to 65535") from None
+    if "://" not in url or parts.scheme not in schemes:
+        raise ValueError("must begin with " + " or ".join(f"{scheme}://" for scheme in (*schemes, *others)))
+    if not host or re.search(r"\s", host):
+        raise ValueError("must name a host")
+    if port == 0:
+        raise ValueError("the port must be a number from 1 to 65535")
+    return parts
+
+
 def _problem(item: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"]).upper()
-    return f"{name}: {item['msg'].removeprefix('Value error, ')} (got {item['input']!r})"
+    got = logs.redacted(repr(item["input"]))
+    return f"{name}: {item['msg'].removeprefix('Value error, ')} (got {got})"
 
 
 def load(kind: type[_S], **overrides: Any) -> _S:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _TITLES = {
     400: "Bad request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",

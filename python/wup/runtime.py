@@ -15,6 +15,7 @@ import prometheus_client
 from redis.exceptions import RedisError
 
 from wup import config, logs, servers
+from wup.access import Access
 from wup.aggregator import Aggregator
 from wup.bus import LinkedBus, LocalBus, NatsBus
 from wup.clock import SYSTEM_CLOCK
@@ -189,7 +190,14 @@ class Process:
         await service.start()
         self._followers.append(service.set_table)
         self.orderbook = service
-        http = OrderbookHttp(service, self.settings.bind_host, port, setting=setting, ready=self._not_ready)
+        http = OrderbookHttp(
+            service,
+            self.settings.bind_host,
+            port,
+            setting=setting,
+            ready=self._not_ready,
+            access=Access.of(self.settings),
+        )
         self._stack.push_async_callback(http.stop)
         await http.start()
         return service, http
@@ -243,7 +251,12 @@ class Process:
 
     async def start_gateway(self, *, in_process: bool) -> Gateway:
         """The gateway; its mirror is filled over the bus when the store is here, else by HTTP."""
-        source = BusSource(self.bus) if in_process else HttpSource(self.settings.orderbook_service_url)
+        settings = self.settings
+        source = (
+            BusSource(self.bus)
+            if in_process
+            else HttpSource(settings.orderbook_service_url, token=settings.orderbook_token())
+        )
         service = Gateway(self.settings, self.bus, source, SYSTEM_CLOCK)
         self._stack.push_async_callback(service.stop)
         await service.start()

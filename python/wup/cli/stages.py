@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,24 +13,56 @@ from wup.cli import running
 from wup.errors import SettingsError
 
 if TYPE_CHECKING:
-    from wup.config import EnvSettings, Settings
+    from wup.config import EnvSettings, FileSettings, Settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text.")]
 
 
-def settings_or_exit(**overrides: object) -> tuple[Settings, dict[str, EnvSettings]]:
-    """Settings from the environment; all errors at once, exit 2."""
+def settings_or_exit(
+    *, mappings: bool = False, **overrides: object
+) -> tuple[Settings, dict[str, EnvSettings]]:
+    """Settings from the environment, and the files they name; all errors at once, exit 2.
+
+    Args:
+        mappings: look at the mapping files too.
+    """
     from wup import runtime
 
+    problems: list[str] = []
+    loaded: tuple[Settings, dict[str, EnvSettings]] | None = None
     try:
-        settings, venues = runtime.load_settings(**overrides)
-        if not config.is_loopback(settings.bind_host) and settings.tokens_file is None:
-            raise SettingsError(
-                [f"BIND_HOST: {settings.bind_host} is not loopback and TOKENS_FILE is not set"]
-            )
+        loaded = runtime.load_settings(**overrides)
     except SettingsError as error:
-        running.fail(error.problems)
-    return settings, venues
+        problems.extend(error.problems)
+    problems.extend(_file_problems(config.load(config.FileSettings), mappings=mappings))
+    if problems or loaded is None:
+        running.fail(problems)
+    return loaded
+
+
+def _file_problems(files: FileSettings, *, mappings: bool) -> list[str]:
+    from wup.gateway.tokens import Tokens
+    from wup.mapping.lint import load_checked
+    from wup.venues.registry import VENUES
+
+    problems: list[str] = []
+    if files.tokens_file is not None:
+        try:
+            Tokens(files.tokens_file)
+        except SettingsError as error:
+            problems.extend(error.problems)
+    elif files.bind_host.strip() and not config.is_loopback(files.bind_host.strip()):
+        problems.append(f"BIND_HOST: {files.bind_host} is not loopback and TOKENS_FILE is not set")
+    try:
+        files.orderbook_token()
+    except SettingsError as error:
+        problems.extend(error.problems)
+    if mappings and (Path(files.mappings).exists() or "mappings" in files.model_fields_set):
+        try:
+            load_checked(files.mappings, VENUES)
+        except SettingsError as error:
+            problems.extend(f"MAPPINGS: {one}" for one in error.problems)
+    return problems
 
 
 def _port(settings: Settings, default: int) -> int:
@@ -107,7 +140,7 @@ def register(app: typer.Typer) -> None:
         """Venue REST and mapping files to Redis; HTTP on HTTP_PORT (8081)."""
         from wup import runtime
 
-        settings, venues = settings_or_exit()
+        settings, venues = settings_or_exit(mappings=True)
 
         async def main(stop: asyncio.Event) -> int:
             async with runtime.Process(settings, venues) as process:
@@ -145,7 +178,7 @@ def register(app: typer.Typer) -> None:
         """All stages in this process, with a private NATS and Redis unless NATS_URL and REDIS_URL are set."""
         from wup.cli.everything import Everything
 
-        settings, venues = settings_or_exit(publish_changes=True)
+        settings, venues = settings_or_exit(mappings=True, publish_changes=True)
         if settings.record is None:
             # Venues keep no history: what was not recorded is gone.
             settings = settings.model_copy(update={"record": True})

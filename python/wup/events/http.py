@@ -9,13 +9,12 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from wup import __version__, problem
+from wup.access import Access, AccessCheck
 from wup.mapping.catalogue import CatalogueError, EventNotFound, MarketStatus, VenueEventRecord
 from wup.mapping.records import market_fields
 from wup.mapping.rest import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from wup.events.service import EventService
     from wup.mapping.compile import EventKey
     from wup.mapping.unified import Aggregate, UnifiedMarket
@@ -38,7 +37,7 @@ def make_app(service: EventService) -> FastAPI:
     """The application over one service."""
     app = FastAPI(title="WUP event service", version=__version__, docs_url=None, redoc_url=None)
     problem.install(app)
-    _guard(app, service)
+    app.add_middleware(AccessCheck, access=Access.of(service.settings))
     _events(app, service)
     _tracking(app, service)
     _mappings(app, service)
@@ -53,24 +52,6 @@ def _json(body: object, status: int = 200) -> Response:
         media_type="application/json",
         headers={"cache-control": "no-store", "x-content-type-options": "nosniff"},
     )
-
-
-def _guard(app: FastAPI, service: EventService) -> None:
-    """Only requests that were meant for this server: a foreign `Host` is a rebound name, a foreign `Origin`
-    another site's page."""
-    settings = service.settings
-    hosts = {host.casefold() for host in (*settings.allowed_hosts, settings.bind_host)}
-
-    @app.middleware("http")
-    async def guard(request: Request, following: Callable[[Request], Awaitable[Response]]) -> Response:
-        host = request.headers.get("host", "").casefold()
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if name not in hosts:
-            return problem.problem(421, "this server is not known by that name; see ALLOWED_HOSTS")
-        origin = request.headers.get("origin")
-        if origin is not None and origin not in (f"http://{host}", *settings.allowed_origins):
-            return problem.problem(403, "this origin is not allowed; see ALLOWED_ORIGINS")
-        return await following(request)
 
 
 # --- events ---------------------------------------------------------------------------------------

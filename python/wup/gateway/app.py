@@ -35,11 +35,12 @@ def problem(status: int, title: str, detail: str, headers: dict[str, str] | None
 
 
 class Upstream:
-    """The orderbook service, all its shards."""
+    """The orderbook service, all its shards; `token` is shown to it (ORDERBOOK_TOKEN_FILE)."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    def __init__(self, urls: Sequence[str], token: str | None = None) -> None:
         self._urls = [url.rstrip("/") for url in urls]
-        self._client = httpx2.AsyncClient(timeout=_TIMEOUT_S, trust_env=False)
+        own = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._client = httpx2.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, headers=own)
 
     async def get(self, path: str, query: str, headers: dict[str, str]) -> Response:
         """Ask the shards in turn; the first that knows the thing answers."""
@@ -50,6 +51,13 @@ class Upstream:
                 answer = await self._client.get(address, headers=headers)
             except httpx2.HTTPError as error:
                 last = problem(502, "Bad Gateway", f"orderbook service: {type(error).__name__}")
+                continue
+            if answer.status_code == httpx2.codes.UNAUTHORIZED:
+                # The gateway's token, not the client's: it has shown that it may ask.
+                return problem(502, "Bad Gateway", "orderbook service: token refused (ORDERBOOK_TOKEN_FILE)")
+            if answer.status_code == httpx2.codes.MISDIRECTED_REQUEST:
+                # Another shard's book, or a name that the service does not go by.
+                last = last or problem(502, "Bad Gateway", "orderbook service: misdirected request")
                 continue
             passed = {name: answer.headers[name] for name in _PASS_ON if name in answer.headers}
             if len(answer.content) > _MAX_ANSWER:

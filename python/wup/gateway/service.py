@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from wup import config, logs, subjects
+from wup.access import Access
 from wup.errors import SettingsError
 from wup.gateway import app
-from wup.gateway.core import SLOTS, Access, Core
+from wup.gateway.core import SLOTS, Core
 from wup.gateway.hub import Hub
 from wup.gateway.limits import Admission, Limits
 from wup.gateway.mirror import Mirrors
@@ -64,7 +65,7 @@ class Gateway:
             access=Access((*settings.allowed_hosts, settings.bind_host), settings.allowed_origins),
             tokens=None if settings.tokens_file is None else Tokens(settings.tokens_file),
         )
-        self._upstream = app.Upstream(settings.orderbook_service_url)
+        self._upstream = app.Upstream(settings.orderbook_service_url, settings.orderbook_token())
         application = app.build(self._core, self._upstream, self.problems)
         self._server = Server(application, self._core, settings.bind_host, settings.ws_port)
         self._subscription: Subscription | None = None

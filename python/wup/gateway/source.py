@@ -35,16 +35,20 @@ class SnapshotSource(Protocol):
 
 
 class HttpSource:
-    """`GET {url}/v1/snapshots?match=`, one JSON line per book, one address per shard."""
+    """`GET {url}/v1/snapshots?match=`, one JSON line per book, one address per shard.
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    `token` is shown to the orderbook service if it asks for one (ORDERBOOK_TOKEN_FILE).
+    """
+
+    def __init__(self, urls: Sequence[str], token: str | None = None) -> None:
         self._urls = [url.rstrip("/") for url in urls]
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     async def stream(self, pattern: str) -> AsyncIterator[bytes]:
         problems: list[str] = []
         timeout = httpx2.Timeout(_TIMEOUT_S)
         # Proxy settings of the environment are for the outside world, not for a service next door.
-        async with httpx2.AsyncClient(timeout=timeout, trust_env=False) as client:
+        async with httpx2.AsyncClient(timeout=timeout, trust_env=False, headers=self._headers) as client:
             for url in self._urls:
                 try:
                     async for line in self._lines(client, url, pattern):

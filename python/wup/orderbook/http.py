@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from wup import __version__, problem
 from wup._core import CoreError, UnknownBook, format_micro
+from wup.access import Access, AccessCheck
 from wup.http_server import HttpServer
 from wup.orderbook.shard import shard_of
 from wup.orderbook.view import aggregate_view, bbo_view
@@ -56,6 +57,7 @@ class OrderbookHttp:
 
     Args:
         ready: reason codes why the service cannot serve; empty = ready.
+        access: who may ask; without it, this machine by its own names.
     """
 
     def __init__(
@@ -66,10 +68,13 @@ class OrderbookHttp:
         *,
         setting: str = "HTTP_PORT",
         ready: Callable[[], list[str]] | None = None,
+        access: Access | None = None,
     ) -> None:
         self._service = service
         self._ready = ready if ready is not None else list
         self.app = self._application()
+        own = Access(("localhost", "127.0.0.1", "[::1]", host), ())
+        self.app.add_middleware(AccessCheck, access=access if access is not None else own)
         self._server = HttpServer(self.app, host, port, setting)
 
     @property
