@@ -420,3 +420,21 @@ def test_verifications_are_counted_over_the_life_of_connections() -> None:
         feed.frame("polymarket", poly_raw([Book({"0.3": "1"}, {"0.6": "2"}).book()]), f"c{number}")
         feed.record("close", "polymarket", f"c{number}", {"why": "disconnected"})
     assert feed.engine.checks()["polymarket", "match"] == 2
+
+
+def test_a_fault_in_a_timer_costs_its_own_connection_only() -> None:
+    """An unexpected exception: that connection's legs are down and it is to be replaced; the others go on."""
+    feed = Feed(("kalshi", A, A), ("kalshi", B, B))
+    for connection, asset in (("c1", A), ("c2", B)):
+        feed.open("kalshi", connection)
+        feed.frame("kalshi", snapshot(asset, 1, LEVELS, [["0.5500", "1.00"]]), connection)
+
+    def fault(_: int) -> list[object]:
+        raise ZeroDivisionError("nobody expected this")
+
+    feed.engine._connections["kalshi", "c1"].normaliser.timer = fault  # type: ignore[method-assign,assignment]
+    feed.wait(0.1)
+    assert feed.reader.state[A] == "down"
+    assert feed.reader.state[B] == "live"
+    assert feed.repairs[-1] == ("kalshi", (), "unrepaired", "c1")
+    assert ("kalshi", "timer_failed") in feed.bad

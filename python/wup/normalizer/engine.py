@@ -428,7 +428,14 @@ class Engine:
             if connection.silent and marks_us is not None and now_us - marks_us > GONE_US:
                 self._close(connection, "upstream_silent", now_us, now_us)
                 continue
-            outputs = connection.normaliser.timer(now_us)
+            try:
+                outputs = connection.normaliser.timer(now_us)
+            except Exception as error:
+                # What this connection's state is worth is unknown: its legs leave, and it is to be replaced.
+                self._bad(connection.platform, "timer_failed", repr(error))
+                self._close(connection, "gap", now_us, now_us)
+                self._repair(connection.platform, (), "unrepaired", connection.name)
+                continue
             for output in outputs:
                 if isinstance(output, LegChanged):
                     self._clocked(connection, output.asset_id, output.state, output.why)

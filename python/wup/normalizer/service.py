@@ -162,11 +162,18 @@ class NormalizerService:
             if now - last > STALLED_S:
                 self.engine.forgive(self._now_us())
             last = now
-            self.engine.timer(self._now_us())
+            try:
+                self.engine.timer(self._now_us())
+            except Exception as error:
+                # Only this loop finds a dead aggregator: it must outlive whatever one round meets.
+                logs.bad_input(STAGE, "", "timer_failed", repr(error))
 
     async def _marks(self) -> None:
         while True:
-            self.mark()
+            try:
+                self.mark()
+            except Exception as error:
+                logs.bad_input(STAGE, "", "marks_failed", repr(error))
             await asyncio.sleep(MARKS_S)
 
     def mark(self) -> None:
