@@ -438,3 +438,26 @@ def test_a_fault_in_a_timer_costs_its_own_connection_only() -> None:
     assert feed.reader.state[B] == "live"
     assert feed.repairs[-1] == ("kalshi", (), "unrepaired", "c1")
     assert ("kalshi", "timer_failed") in feed.bad
+
+
+def test_a_mapping_that_comes_late_still_gets_its_first_books() -> None:
+    """The subscription and the first book came before the mapping did: after 10 s the venue is asked again,
+    whoever carries the asset, with growing waits; once a book is there nothing more is asked."""
+    feed = Feed()
+    feed.open("kalshi", use_yes_price=False)
+    feed.frame("kalshi", subscribed(1, "orderbook_delta"))
+    feed.frame("kalshi", snapshot(A, 1, LEVELS))
+    feed.engine.set_table(table(K))
+    asked: list[float] = []
+    for second in range(100):
+        feed.repairs.clear()
+        feed.wait(1)
+        if ("kalshi", (A,), "no_first_book", "") in feed.repairs:
+            asked.append(second)
+    assert asked == [10, 30, 70]
+    feed.frame("kalshi", snapshot(A, 2, LEVELS))
+    assert feed.reader.state[A] == "live"
+    feed.repairs.clear()
+    for _ in range(130):
+        feed.wait(1)
+    assert not [wish for wish in feed.repairs if wish[2] == "no_first_book"]

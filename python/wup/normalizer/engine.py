@@ -17,6 +17,7 @@ from wup.metrics import RESYNCS
 from wup.normalizer import encode
 from wup.normalizer.followed import Followed
 from wup.normalizer.legs import Asset, Connection
+from wup.normalizer.unheard import Unheard
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ STATUS_REASONS = frozenset(
 """The words of wire.md section 3 rule 5; whatever else a connection ended with is `disconnected`."""
 _STATES = frozenset(("syncing", "live", "resync", "down", "halted", "closed"))
 
+_WHOEVER = ""
+"""In a repair request: whichever connection carries the assets."""
+
 
 class Engine:
     """Every venue's normalisers, one per connection, and what they say per asset.
@@ -90,6 +94,7 @@ class Engine:
         self._venues = venues
         self._emit = emit
         self._repair = repair
+        self._unheard = Unheard()
         self._bad = bad
         self._verdict = verdict
         self._stamp = stamp
@@ -441,6 +446,9 @@ class Engine:
                     self._clocked(connection, output.asset_id, output.state, output.why)
             if outputs:
                 self._outputs(connection, outputs, now_us, now_us)
+        connected = {connection.platform for connection in self._connections.values()}
+        for platform, assets in self._unheard.wanted(self._assets, connected, now_us).items():
+            self._repair(platform, assets, "no_first_book", _WHOEVER)
 
     def _clocked(self, connection: Connection, asset_id: str, state: str, why: str) -> None:
         self._verdict(connection.platform, connection.name, asset_id, state, why)

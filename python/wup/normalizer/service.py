@@ -138,7 +138,9 @@ class NormalizerService:
     # --- out --------------------------------------------------------------------------------------
 
     def _repair(self, platform: str, assets: tuple[str, ...], why: str, connection: str) -> None:
-        request = {"assets": assets, "why": why, "source": "venue", "connection": connection}
+        request: dict[str, object] = {"assets": assets, "why": why, "source": "venue"}
+        if connection:
+            request["connection"] = connection
         self._bus.publish(subjects.resync(platform), orjson.dumps(request))
 
     def _bad(self, platform: str, kind: str, detail: str) -> None:
