@@ -59,8 +59,8 @@ def run(
 ) -> NoReturn:
     """Run `main(stop)` and exit with what it returns.
 
-    `loop` makes the event loop: uvloop, but for the gateway, whose fan-out is 1.8 times cheaper on asyncio's
-    own (docs/design.md).
+    `loop` makes the event loop: uvloop, but for the gateway, whose fan-out seemed cheaper on asyncio's own
+    (docs/design.md has the figures and how far they can be trusted).
 
     SIGINT and SIGTERM set `stop` (before `started` they cancel `main`); a second one ends the process at
     once. Wrong settings and busy ports are told in plain words, exit 2; other errors of ours exit 1.
