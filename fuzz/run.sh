@@ -18,17 +18,22 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 # A target given explicitly keeps the flags away from build scripts.
 host="$(rustc -vV | sed -n 's/^host: //p')"
 cargo build --release --locked --target "$host" --bins
-for target in "${targets[@]}"; do
+
+# One target: libFuzzer is single-threaded, so that as many run side by side as there are cores.
+fuzz_one() {
+  local target="$1" found="target/found/$1"
   # New inputs go to a scratch folder: the committed corpus grows by decision, not by running.
-  found="target/found/$target"
   mkdir -p "$found" "corpus/$target" artifacts
-  options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="artifacts/$target-")
-  dictionary=(); [ -f "dictionary.txt" ] && dictionary=(-dict=dictionary.txt)
+  local options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="artifacts/$target-")
+  local dictionary=(); [ -f "dictionary.txt" ] && dictionary=(-dict=dictionary.txt)
   "target/$host/release/$target" "${options[@]}" "${dictionary[@]}" "$found" "corpus/$target" > "target/$target.log" 2>&1 || {
     tail -n 40 "target/$target.log"
     echo "fuzz: $target FAILED, see fuzz/artifacts/" >&2
-    exit 1
+    return 1
   }
   awk -v target="$target" '/stat::number_of_executed_units/ {runs=$2} /cov: [0-9]+ ft/ {for (i=1;i<=NF;i++) if ($i=="cov:") cov=$(i+1)}
     END {printf "fuzz: %-12s ok, %d runs, %d edges\n", target, runs, cov}' "target/$target.log"
-done
+}
+export -f fuzz_one
+export seconds host
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'fuzz_one "$1"' fuzz {}
