@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from end_to_end.running import environment
+from wup.http_server import bind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,18 @@ async def test_wrong_settings_are_all_told_at_once() -> None:
     assert code == 2
     assert out == ""
     assert all(name in err for name in ("WS_PORT", "SHARD", "LOG_LEVEL"))
+    assert "Traceback" not in err
+
+
+async def test_busy_ports_are_all_told_at_once() -> None:
+    """Two taken ports: both settings named in one answer, exit 2, nothing started."""
+    with bind("127.0.0.1", 0, "a") as one, bind("127.0.0.1", 0, "b") as two:
+        busy = {"WS_PORT": str(one.getsockname()[1]), "EVENTS_HTTP_PORT": str(two.getsockname()[1])}
+        code, out, err = await wup("up", METRICS_PORT="0", ORDERBOOK_HTTP_PORT="0", RECORD="false", **busy)
+    assert code == 2
+    assert out == ""
+    assert all(f"set {name}" in err for name in busy), err
+    assert "METRICS_PORT" not in err
     assert "Traceback" not in err
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from wup import runtime
 from wup.cli import running
+from wup.errors import PortInUse, SettingsError
+from wup.http_server import bind
 from wup.logs import redacted
 
 if TYPE_CHECKING:
@@ -24,10 +26,12 @@ class Everything(runtime.Process):
         """Servers, bus, then the stages from the client's end to the venue's, then the mapping.
 
         Raises:
-            PortInUse: a port is taken; names its setting.
+            SettingsError: ports are taken; names all their settings at once.
+            PortInUse: a port was taken meanwhile; names its setting.
         """
         settings = self.settings
         host = settings.bind_host
+        _check_ports(settings)
         await self.private_servers()
         await self.use_local_and_nats("up", runtime.ALL_OUT, ("orderbook.snapshot.",))
         metrics = self.metrics(9090)
@@ -61,3 +65,21 @@ class Everything(runtime.Process):
             if name != "type":
                 sys.stdout.write(f"{name:>8}  {where}\n")
         sys.stdout.flush()
+
+
+def _check_ports(settings: Settings) -> None:
+    """Every busy port in one answer, before any server starts."""
+    wanted = {
+        "METRICS_PORT": 9090 if settings.metrics_port is None else settings.metrics_port,
+        "ORDERBOOK_HTTP_PORT": settings.orderbook_http_port,
+        "EVENTS_HTTP_PORT": settings.events_http_port,
+        "WS_PORT": settings.ws_port,
+    }
+    problems: list[str] = []
+    for setting, port in wanted.items():
+        try:
+            bind(settings.bind_host, port, setting).close()
+        except PortInUse as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError(problems)
