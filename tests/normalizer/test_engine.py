@@ -178,7 +178,7 @@ def test_marks_that_stop_take_the_legs_down_and_bring_them_back() -> None:
     assert feed.reader.state == {A: "live", B: "live"}
     assert feed.reader.books[A][0]["0.4"] == "6"
     feed.wait(3)
-    feed.engine.forgive(feed.now_us)
+    feed.engine.forgive(3_000_000, feed.now_us)
     assert feed.reader.state[A] == "down"
 
 
@@ -199,13 +199,40 @@ def test_a_connection_whose_holder_is_gone_is_forgotten() -> None:
 
 
 def test_our_own_standstill_is_nobodys_silence() -> None:
-    """After we stood still, connections get their time again."""
+    """After we stood still, connections get that time again, and no more than that."""
     feed = started()
     feed.record("marks", "kalshi", "c1", {})
+    feed.wait(2)
     feed.now_us += 10_000_000
-    feed.engine.forgive(feed.now_us)
+    feed.engine.forgive(10_000_000, feed.now_us)
     feed.engine.timer(feed.now_us)
     assert feed.reader.state == {A: "live", B: "live"}
+    feed.wait(0.6)
+    assert feed.reader.state == {A: "down", B: "down"}
+
+
+def test_who_stands_still_again_and_again_still_finds_silence() -> None:
+    """Ten seconds of stalls of 0.6 s with 0.4 s between them are four seconds of somebody else's silence."""
+    feed = started()
+    feed.record("marks", "kalshi", "c1", {})
+    silent_after = 0.0
+    for second in range(10):
+        feed.now_us += 600_000
+        feed.engine.forgive(600_000, feed.now_us)
+        feed.wait(0.4)
+        if feed.reader.state[A] == "down" and not silent_after:
+            silent_after = second + 1
+    assert silent_after == 7
+
+
+def test_a_mark_that_came_in_a_standstill_is_not_from_the_future() -> None:
+    """Marks read right after a stall are as old as they are: silence from then on shows as soon as ever."""
+    feed = started()
+    feed.now_us += 5_000_000
+    feed.record("marks", "kalshi", "c1", {})
+    feed.engine.forgive(5_000_000, feed.now_us)
+    feed.wait(2.6)
+    assert feed.reader.state == {A: "down", B: "down"}
 
 
 @pytest.mark.parametrize("assets", [{"asset": A}, {"assets": [A]}])
@@ -423,7 +450,8 @@ def test_verifications_are_counted_over_the_life_of_connections() -> None:
 
 
 def test_a_fault_in_a_timer_costs_its_own_connection_only() -> None:
-    """An unexpected exception: that connection's legs are down and it is to be replaced; the others go on."""
+    """An unexpected exception: that connection's legs leave, which is told as a verdict, and it is to be
+    replaced, which is asked for once; the others go on. A whole book brings a leg back, a word does not."""
     feed = Feed(("kalshi", A, A), ("kalshi", B, B))
     for connection, asset in (("c1", A), ("c2", B)):
         feed.open("kalshi", connection)
@@ -432,12 +460,60 @@ def test_a_fault_in_a_timer_costs_its_own_connection_only() -> None:
     def fault(_: int) -> list[object]:
         raise ZeroDivisionError("nobody expected this")
 
-    feed.engine._connections["kalshi", "c1"].normaliser.timer = fault  # type: ignore[method-assign,assignment]
+    normaliser = feed.engine._connections["kalshi", "c1"].normaliser
+    normaliser.timer = fault  # type: ignore[method-assign,assignment]
     feed.wait(0.1)
-    assert feed.reader.state[A] == "down"
+    assert (feed.reader.state[A], feed.reader.why[A]) == ("resync", "gap")
     assert feed.reader.state[B] == "live"
-    assert feed.repairs[-1] == ("kalshi", (), "unrepaired", "c1")
+    assert feed.verdicts == [("kalshi", "c1", A, "resync", "gap")]
+    feed.wait(0.1)
+    assert feed.repairs == [("kalshi", (), "unrepaired", "c1")]
     assert ("kalshi", "timer_failed") in feed.bad
+    feed.record("verdict", "kalshi", "c1", {"assets": [A], "state": "live", "why": "leg_snapshot"})
+    assert feed.reader.state[A] == "resync"
+    feed.frame("kalshi", snapshot(A, 2, LEVELS), "c1")
+    assert feed.reader.state[A] == "live"
+
+
+def test_a_timers_fault_is_the_same_in_a_replay() -> None:
+    """An engine that has the live one's verdicts and no timers says the same messages."""
+
+    def fault(_: int) -> list[object]:
+        raise ZeroDivisionError("nobody expected this")
+
+    live, replay = Feed(K, K2), Feed(K, K2)
+    for feed in (live, replay):
+        feed.open("kalshi")
+        feed.frame("kalshi", snapshot(A, 1, LEVELS))
+        feed.frame("kalshi", snapshot(B, 2, LEVELS))
+    live.engine._connections["kalshi", "c1"].normaliser.timer = fault  # type: ignore[method-assign,assignment]
+    live.engine.timer(live.now_us)
+    for platform, connection, asset, state, why in live.verdicts:
+        replay.record("verdict", platform, connection, {"asset": asset, "state": state, "why": why})
+    for feed in (live, replay):
+        feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00"))
+        feed.record("verdict", "kalshi", "c1", {"assets": [A], "state": "live", "why": "leg_snapshot"})
+        feed.frame("kalshi", snapshot(B, 4, LEVELS))
+        feed.frame("kalshi", delta(B, 5, "yes", "0.4000", "1.00"))
+    assert live.reader.messages == replay.reader.messages
+    assert live.reader.state == {A: "resync", B: "live"}
+
+
+@pytest.mark.parametrize("method", ["closed", "sent", "assets"])
+def test_whatever_of_a_normaliser_raises_its_legs_leave(method: str) -> None:
+    """Also the end of a connection, our own frames and the list of assets: the legs leave, nothing else."""
+    feed = started()
+    normaliser = feed.engine._connections["kalshi", "c1"].normaliser
+    setattr(normaliser, method, lambda *_: 1 / 0)
+    if method == "sent":
+        feed.record("sent", "kalshi", "c1", b"{}")
+    elif method == "assets":
+        normaliser.timer = lambda _: 1 / 0  # type: ignore[method-assign,return-value,assignment]
+        feed.wait(0.1)
+    else:
+        feed.record("close", "kalshi", "c1", {"why": "disconnected"})
+    assert set(feed.reader.state.values()) == {"down" if method == "closed" else "resync"}
+    assert ("kalshi", "normaliser_error") in feed.bad
 
 
 def test_a_mapping_that_comes_late_still_gets_its_first_books() -> None:

@@ -216,3 +216,57 @@ async def test_verifications_reach_the_metrics() -> None:
     service.mark()
     await service.stop()
     assert metric._value.get() == before + 1
+
+
+async def test_timers_and_marks_outlive_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round of the timers, or of the marks, that raises is counted; the next round comes all the same."""
+    bus, clock = LocalBus(), ManualClock()
+    inbox = Inbox()
+    await bus.subscribe(subjects.NORMALIZED_ALL, inbox.normalised)
+    service = NormalizerService(bus, clock, "n1", table=table(("kalshi", A, A)))
+    timer, marks = service.engine.timer, service.engine.marks
+    left = {"timer": 2, "marks": 1}
+
+    def failing_timer(now_us: int) -> None:
+        if left["timer"]:
+            left["timer"] -= 1
+            raise ZeroDivisionError("a fault in a round of the timers")
+        timer(now_us)
+
+    def failing_marks(now_us: int) -> list[tuple[str, bytes]]:
+        if left["marks"]:
+            left["marks"] -= 1
+            raise ZeroDivisionError("a fault in a round of the marks")
+        return marks(now_us)
+
+    def counted(kind: str) -> float:
+        return BAD_INPUT.labels("normalizer", "", kind)._value.get()
+
+    before = counted("timer_failed"), counted("marks_failed")
+    monkeypatch.setattr(service.engine, "timer", failing_timer)
+    monkeypatch.setattr(service.engine, "marks", failing_marks)
+    await service.start()
+    aggregator = Publisher(bus, clock)
+    aggregator.say("open", b"{}")
+    aggregator.say("frame", snapshot(A, 1, LEVELS, [["0.5500", "1.00"]]))
+    aggregator.say("frame", delta(A, 2, "yes", "0.6000", "1.00"))
+    clock.advance(0.3)
+    await inbox.until(lambda: inbox.reader.state.get(A) == "resync")
+    await inbox.until(lambda: any(message["type"] == "marks" for _, message in inbox.reader.messages))
+    await service.stop()
+    assert left == {"timer": 0, "marks": 0}
+    assert (counted("timer_failed"), counted("marks_failed")) == (before[0] + 2, before[1] + 1)
+
+
+async def test_a_standstill_of_ours_is_forgiven_by_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service tells the engine how long it stood still beyond a timer's usual wait."""
+    clock = ManualClock()
+    service = NormalizerService(LocalBus(), clock, "n1")
+    told: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(service.engine, "forgive", lambda *stall: told.done() or told.set_result(stall))
+    await service.start()
+    await asyncio.sleep(0)
+    clock.advance(3.0)
+    async with asyncio.timeout(10):
+        assert await told == (2_950_000, clock.us)
+    await service.stop()

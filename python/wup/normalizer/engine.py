@@ -1,8 +1,7 @@
 """Records in, normalised messages out: venue truth without I/O and without a clock of its own.
 
 Live and in replay the same records (`wup.raw`) go through the same code. Per asset the engine keeps the
-epoch and counter of wire.md section 2 and the connection whose book is shown: an asset may be on two
-connections while one replaces the other, and the first stays the owner as long as its book is live.
+epoch and counter of wire.md section 2 and the connection whose book is shown (`showing`).
 """
 
 from __future__ import annotations
@@ -13,27 +12,22 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from wup import subjects
-from wup.metrics import RESYNCS
 from wup.normalizer import encode
 from wup.normalizer.followed import Followed
-from wup.normalizer.legs import Asset, Connection
+from wup.normalizer.legs import STATES, STATUS_REASONS, Connection
+from wup.normalizer.showing import Showing
 from wup.normalizer.unheard import Unheard
-from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
+from wup.venues.base import LegChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from wup.mapping.table import MappingTable
-    from wup.model import Instrument, LegState
+    from wup.model import Instrument
+    from wup.normalizer.showing import Bad, Emit, Repair
     from wup.raw import Meta
     from wup.venues.base import Output, Venue
 
-Emit = Callable[[str, bytes], None]
-"""(subject, payload) of one normalised message."""
-Repair = Callable[[str, tuple[str, ...], str, str], None]
-"""(platform, assets, why, connection): the venue must be asked for fresh books."""
-Bad = Callable[[str, str, str], None]
-"""(platform, kind, detail) of input that cannot be used."""
 Verdict = Callable[[str, str, str, str, str], None]
 """(platform, connection, asset, state, why): a clock made a leg leave; replay needs to be told."""
 
@@ -41,30 +35,10 @@ SILENT_US = 2_500_000
 """Two marks missed (wire.md section 2), and a half for the way."""
 GONE_US = 60_000_000
 """A connection silent for so long will not come back: whoever held it is gone."""
+FAILED_US = 5_000_000
+"""Between two wishes to replace a connection whose timer fails."""
 MARKS_US = 2_000_000
 MARKS_SHARE = 30
-STATUS_REASONS = frozenset(
-    (
-        "leg_snapshot",
-        "seq_gap",
-        "hash_mismatch",
-        "venue_silent",
-        "disconnected",
-        "halted",
-        "suspended",
-        "maintenance",
-        "upstream_silent",
-        "no_credentials",
-        "gap",
-        "resolved",
-        "closed",
-        "unmapped",
-        "mapping",
-    )
-)
-"""The words of wire.md section 3 rule 5; whatever else a connection ended with is `disconnected`."""
-_STATES = frozenset(("syncing", "live", "resync", "down", "halted", "closed"))
-
 _WHOEVER = ""
 """In a repair request: whichever connection carries the assets."""
 
@@ -92,17 +66,16 @@ class Engine:
         self.epoch = epoch
         self._instance = instance
         self._venues = venues
-        self._emit = emit
         self._repair = repair
         self._unheard = Unheard()
         self._bad = bad
         self._verdict = verdict
-        self._stamp = stamp
         self._lenient = discover is not None
         self._followed = Followed(venues, bad, discover)
         self._instruments = self._followed.instruments
         self._assets = self._followed.assets
         self._connections: dict[tuple[str, str], Connection] = {}
+        self._showing = Showing(epoch, self._assets, self._connections, emit, repair, bad, stamp)
         self._opened = 0
         self._ticks = 0
         self._done: dict[tuple[str, str], int] = {}
@@ -127,7 +100,7 @@ class Engine:
             if connection is None:
                 connection = self._adopt(meta)
             if connection is not None:
-                self._outputs(connection, connection.normaliser.sent(payload, now_us), meta.rx_us, now_us)
+                self._read(connection, connection.normaliser.sent, payload, meta.rx_us, now_us)
             return
         fields = self._fields(meta, payload)
         if fields is None:
@@ -172,15 +145,25 @@ class Engine:
         connection.n = meta.n
         if connection.silent:
             self._heard(connection, now_us)
+        self._read(connection, connection.normaliser.frame, payload, meta.rx_us, now_us)
+
+    def _read(
+        self,
+        connection: Connection,
+        reader: Callable[[bytes, int], list[Output]],
+        payload: bytes,
+        rx_us: int,
+        now_us: int,
+    ) -> None:
         try:
-            outputs = connection.normaliser.frame(payload, now_us)
+            outputs = reader(payload, now_us)
         except Exception as error:
             # A normaliser never raises. If one does after all, what it holds is not to be trusted.
-            self._bad(meta.platform, "normaliser_error", repr(error))
+            self._bad(connection.platform, "normaliser_error", repr(error))
             self._lost(connection, "normaliser error", now_us)
             return
         if outputs:
-            self._outputs(connection, outputs, meta.rx_us, now_us)
+            self._showing.outputs(connection, outputs, rx_us, now_us)
 
     def _open(self, meta: Meta, fields: Mapping[str, Any]) -> Connection:
         venue = self._venues[meta.platform]
@@ -206,25 +189,38 @@ class Engine:
         for verdict, count in connection.normaliser.checks.items():
             key = (connection.platform, verdict)
             self._done[key] = self._done.get(key, 0) + count
-        outputs = connection.normaliser.closed(why)
+        try:
+            outputs = connection.normaliser.closed(why)
+        except Exception as error:
+            self._bad(connection.platform, "normaliser_error", repr(error))
+            outputs = []
         shown = list(connection.live)
         connection.live.clear()
-        self._outputs(connection, outputs, rx_us, now_us)
+        self._showing.outputs(connection, outputs, rx_us, now_us)
         for asset_id in shown:
-            self._leave(connection.platform, connection, asset_id, "down", why, None, now_us)
+            self._showing.leave(connection.platform, connection, asset_id, "down", why, None, now_us)
 
     # --- losses and verdicts ----------------------------------------------------------------------
 
     def _lost(self, connection: Connection, detail: str, now_us: int) -> None:
         """Frames of this connection were lost on their way to us: none of its books is known."""
         self._bad(connection.platform, "lost_records", f"{connection.name} {detail}")
-        assets = tuple(dict.fromkeys([*connection.live, *connection.normaliser.assets()]))
-        connection.live.clear()
-        connection.doubted.update(assets)
+        assets = self._distrust(connection)
         for asset_id in assets:
-            self._leave(connection.platform, connection, asset_id, "resync", "gap", None, now_us)
+            self._showing.leave(connection.platform, connection, asset_id, "resync", "gap", None, now_us)
         if assets:
             self._repair(connection.platform, assets, "gap", connection.name)
+
+    def _distrust(self, connection: Connection) -> tuple[str, ...]:
+        """Nothing of this connection is known before its next whole book; the assets that this concerns."""
+        assets = dict.fromkeys(connection.live)
+        try:
+            assets.update(dict.fromkeys(connection.normaliser.assets()))
+        except Exception as error:
+            self._bad(connection.platform, "normaliser_error", repr(error))
+        connection.live.clear()
+        connection.doubted.update(assets)
+        return tuple(assets)
 
     def _marked(
         self, meta: Meta, connection: Connection | None, fields: Mapping[str, Any], now_us: int
@@ -253,7 +249,7 @@ class Engine:
             asset = self._assets[connection.platform].get(asset_id)
             if asset is not None and asset.state != "closed":
                 self._verdict(connection.platform, connection.name, asset_id, "live", "leg_snapshot")
-                self._offer(connection, asset, now_us)
+                self._showing.offer(connection, asset, now_us)
 
     def _judged(
         self, meta: Meta, connection: Connection | None, fields: Mapping[str, Any], now_us: int
@@ -265,7 +261,7 @@ class Engine:
         if named == "all":
             named = list(self._assets[meta.platform])
         assets = [named] if isinstance(named, str) else named
-        if not isinstance(assets, list) or state not in _STATES or not isinstance(why, str):
+        if not isinstance(assets, list) or state not in STATES or not isinstance(why, str):
             self._bad(meta.platform, "bad_record", f"verdict {fields!r}"[:120])
             return
         for asset_id in assets:
@@ -279,185 +275,74 @@ class Engine:
                     continue
                 if judged.normaliser.levels(asset_id) is not None:
                     judged.live.add(asset_id)
-                    self._offer(judged, asset, now_us)
+                    self._showing.offer(judged, asset, now_us)
                 continue
             if judged is not None:
                 judged.live.discard(asset_id)
-            self._leave(meta.platform, judged, asset_id, state, why, fields.get("result"), now_us)
-
-    # --- outputs of the normalisers ---------------------------------------------------------------
-
-    def _outputs(self, connection: Connection, outputs: Iterable[Output], rx_us: int, now_us: int) -> None:
-        assets = self._assets[connection.platform]
-        for output in outputs:
-            if isinstance(output, BookChanged):
-                asset = assets.get(output.asset_id)
-                if asset is None:
-                    continue
-                if asset.owner is connection and asset.state == "live" and not asset.owed:
-                    asset.n += 1
-                    asset.venue_us, asset.recv_us, asset.touched_us = output.venue_us, rx_us, now_us
-                    norm_us = rx_us if self._stamp is None else self._stamp()
-                    self._emit(
-                        asset.subject,
-                        encode.levels("update", asset, self.epoch, output.bids, output.asks, norm_us),
-                    )
-                elif output.asset_id in connection.live and asset.state != "closed":
-                    self._offer(connection, asset, now_us, output.venue_us, rx_us)
-            elif isinstance(output, BookReplaced):
-                asset = assets.get(output.asset_id)
-                if asset is not None and asset.state != "closed":
-                    connection.live.add(output.asset_id)
-                    connection.doubted.discard(output.asset_id)
-                    self._offer(connection, asset, now_us, output.venue_us, rx_us)
-            elif isinstance(output, TradeSeen):
-                asset = assets.get(output.asset_id)
-                if asset is not None and (asset.owner is connection or asset.owner is None):
-                    asset.n += 1
-                    asset.touched_us = now_us
-                    norm_us = rx_us if self._stamp is None else self._stamp()
-                    self._emit(asset.subject, encode.trade(asset, self.epoch, output, rx_us, norm_us))
-            elif isinstance(output, LegChanged):
-                connection.live.discard(output.asset_id)
-                self._leave(
-                    connection.platform,
-                    connection,
-                    output.asset_id,
-                    output.state,
-                    output.why,
-                    output.result,
-                    now_us,
-                )
-            elif isinstance(output, RepairWanted):
-                self._repair(connection.platform, output.assets, output.why, connection.name)
-            elif isinstance(output, BadInput):
-                self._bad(connection.platform, output.kind, output.detail)
-
-    def _offer(
-        self,
-        connection: Connection,
-        asset: Asset,
-        now_us: int,
-        venue_us: int | None = None,
-        rx_us: int | None = None,
-    ) -> bool:
-        """Show the asset from this connection, unless another one shows it already."""
-        if connection.silent:
-            return False
-        if asset.owner is not None and asset.owner is not connection and asset.state == "live":
-            return False
-        levels = connection.normaliser.levels(asset.instrument.asset_id)
-        if levels is None:
-            return False
-        asset.owner = connection
-        asset.state, asset.why, asset.result = "live", "leg_snapshot", None
-        asset.owed = False
-        if rx_us is not None:
-            asset.venue_us, asset.recv_us = venue_us, rx_us
-        self._snapshot(asset, levels, now_us)
-        return True
-
-    def _snapshot(self, asset: Asset, levels: tuple[Sequence[Any], Sequence[Any]], now_us: int) -> None:
-        asset.n += 1
-        asset.touched_us = now_us
-        norm_us = asset.recv_us if self._stamp is None else self._stamp()
-        self._emit(asset.subject, encode.levels("snapshot", asset, self.epoch, *levels, norm_us))
-
-    def _leave(
-        self,
-        platform: str,
-        connection: Connection | None,
-        asset_id: str,
-        state: LegState,
-        why: str,
-        result: str | None,
-        now_us: int,
-    ) -> None:
-        """The asset is no longer shown from this connection: another takes over, or the leg leaves."""
-        asset = self._assets[platform].get(asset_id)
-        if asset is None:
-            return
-        # What is closed is closed on every connection; the rest concerns only who shows the asset.
-        if state != "closed":
-            if asset.owner is not None and asset.owner is not connection:
-                return
-            if self._taken_over(asset, platform, now_us):
-                return
-        asset.owner = None
-        self._state(asset, state, why, result, now_us)
-
-    def _taken_over(self, asset: Asset, platform: str, now_us: int) -> bool:
-        asset_id = asset.instrument.asset_id
-        candidates = [
-            connection
-            for connection in self._connections.values()
-            if connection.platform == platform and asset_id in connection.live
-        ]
-        if not candidates or asset.state == "closed":
-            return False
-        asset.owner = None
-        # The newest connection is the one that was opened to replace the others.
-        candidates.sort(key=lambda connection: -connection.order)
-        return any(self._offer(connection, asset, now_us) for connection in candidates)
-
-    def _state(self, asset: Asset, state: LegState, why: str, result: str | None, now_us: int) -> None:
-        if asset.state == "closed" and (state != "closed" or result is None or result == asset.result):
-            return
-        # A loss may be found twice, by us and by the venue's sequence: the first word stands.
-        if asset.state == state and (state == "resync" or (asset.why, asset.result) == (why, result)):
-            return
-        if state == "resync" and asset.state == "live":
-            RESYNCS.labels("venue", asset.instrument.platform, why).inc()
-        asset.state, asset.why, asset.result = state, why, result
-        asset.owed = False
-        self._say_state(asset, now_us)
-
-    def _say_state(self, asset: Asset, now_us: int) -> None:
-        asset.n += 1
-        asset.touched_us = now_us
-        self._emit(asset.subject, encode.state(asset, self.epoch, asset.state, asset.why, asset.result))
+                if state == "resync":
+                    # Something was lost: what is in memory is not to be shown again by a word alone.
+                    judged.doubted.add(asset_id)
+            self._showing.leave(meta.platform, judged, asset_id, state, why, fields.get("result"), now_us)
 
     # --- time and requests ------------------------------------------------------------------------
 
     def timer(self, now_us: int) -> None:
         """Deadlines of the normalisers, and connections whose marks stopped."""
         for connection in list(self._connections.values()):
-            marks_us = connection.marks_us
-            if marks_us is not None and not connection.silent and now_us - marks_us > SILENT_US:
-                connection.silent = True
-                for asset_id in list(connection.live):
-                    self._clocked(connection, asset_id, "down", "upstream_silent")
-                    self._leave(
-                        connection.platform, connection, asset_id, "down", "upstream_silent", None, now_us
-                    )
-            if connection.silent and marks_us is not None and now_us - marks_us > GONE_US:
-                self._close(connection, "upstream_silent", now_us, now_us)
-                continue
             try:
-                outputs = connection.normaliser.timer(now_us)
+                self._timer_of(connection, now_us)
             except Exception as error:
-                # What this connection's state is worth is unknown: its legs leave, and it is to be replaced.
-                self._bad(connection.platform, "timer_failed", repr(error))
-                self._close(connection, "gap", now_us, now_us)
-                self._repair(connection.platform, (), "unrepaired", connection.name)
-                continue
-            for output in outputs:
-                if isinstance(output, LegChanged):
-                    self._clocked(connection, output.asset_id, output.state, output.why)
-            if outputs:
-                self._outputs(connection, outputs, now_us, now_us)
+                self._failed(connection, error, now_us)
         connected = {connection.platform for connection in self._connections.values()}
         for platform, assets in self._unheard.wanted(self._assets, connected, now_us).items():
             self._repair(platform, assets, "no_first_book", _WHOEVER)
 
+    def _timer_of(self, connection: Connection, now_us: int) -> None:
+        marks_us = connection.marks_us
+        if marks_us is not None and not connection.silent and now_us - marks_us > SILENT_US:
+            connection.silent = True
+            for asset_id in list(connection.live):
+                self._clocked(connection, asset_id, "down", "upstream_silent")
+                self._showing.leave(
+                    connection.platform, connection, asset_id, "down", "upstream_silent", None, now_us
+                )
+        if connection.silent and marks_us is not None and now_us - marks_us > GONE_US:
+            self._close(connection, "upstream_silent", now_us, now_us)
+            return
+        outputs = connection.normaliser.timer(now_us)
+        for output in outputs:
+            if isinstance(output, LegChanged):
+                self._clocked(connection, output.asset_id, output.state, output.why)
+        if outputs:
+            self._showing.outputs(connection, outputs, now_us, now_us)
+
+    def _failed(self, connection: Connection, error: Exception, now_us: int) -> None:
+        """A fault of ours in a timer: what this connection's state is worth is unknown. Its legs leave until
+        their next whole books, a replay is told so, and another connection is asked for."""
+        platform = connection.platform
+        self._bad(platform, "timer_failed", repr(error))
+        try:
+            for asset_id in self._distrust(connection):
+                self._clocked(connection, asset_id, "resync", "gap")
+                self._showing.leave(platform, connection, asset_id, "resync", "gap", None, now_us)
+            if now_us >= connection.replace_us:
+                connection.replace_us = now_us + FAILED_US
+                self._repair(platform, (), "unrepaired", connection.name)
+        except Exception as second:
+            # Nothing can be told any more; the legs of the other connections still must be looked after.
+            self._bad(platform, "timer_failed", repr(second))
+
     def _clocked(self, connection: Connection, asset_id: str, state: str, why: str) -> None:
         self._verdict(connection.platform, connection.name, asset_id, state, why)
 
-    def forgive(self, now_us: int) -> None:
-        """We ourselves stood still: nobody else is silent because of that."""
+    def forgive(self, stood_us: int, now_us: int) -> None:
+        """We ourselves stood still for `stood_us` until now: that time counts as nobody's silence.
+
+        Only that time: a process that stands still again and again still finds out who is silent.
+        """
         for connection in self._connections.values():
             if connection.marks_us is not None:
-                connection.marks_us = now_us
+                connection.marks_us = min(now_us, connection.marks_us + stood_us)
 
     def resync(self, platform: str, assets: Iterable[str] | None, now_us: int) -> None:
         """Answer a request for fresh snapshots from memory; None means every asset of the platform.
@@ -475,9 +360,9 @@ class Engine:
                     asset.owed = True
                 else:
                     asset.owed = False
-                    self._snapshot(asset, levels, now_us)
+                    self._showing.snapshot(asset, levels, now_us)
             else:
-                self._say_state(asset, now_us)
+                self._showing.say_state(asset, now_us)
 
     def marks(self, now_us: int) -> list[tuple[str, bytes]]:
         """(subject, payload) per platform: the counters of assets that changed in the last two seconds and

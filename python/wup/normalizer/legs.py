@@ -10,6 +10,28 @@ if TYPE_CHECKING:
     from wup.model import Instrument, LegState
     from wup.venues.base import Normaliser
 
+STATES = frozenset(("syncing", "live", "resync", "down", "halted", "closed"))
+STATUS_REASONS = frozenset(
+    (
+        "leg_snapshot",
+        "seq_gap",
+        "hash_mismatch",
+        "venue_silent",
+        "disconnected",
+        "halted",
+        "suspended",
+        "maintenance",
+        "upstream_silent",
+        "no_credentials",
+        "gap",
+        "resolved",
+        "closed",
+        "unmapped",
+        "mapping",
+    )
+)
+"""The words of wire.md section 3 rule 5; whatever else a connection ended with is `disconnected`."""
+
 
 class Asset:
     """One followed asset: its counter, its state, and the connection whose book is shown.
@@ -51,9 +73,21 @@ class Connection:
     `live`: assets whose whole book came on this connection and that nothing has put in doubt since.
     `doubted`: assets of which a frame was lost on the way, until their next whole book.
     `silent`: its marks stopped; nothing of it is shown until they come again.
+    `replace_us`: before this another connection is not asked for again.
     """
 
-    __slots__ = ("doubted", "live", "marks_us", "n", "name", "normaliser", "order", "platform", "silent")
+    __slots__ = (
+        "doubted",
+        "live",
+        "marks_us",
+        "n",
+        "name",
+        "normaliser",
+        "order",
+        "platform",
+        "replace_us",
+        "silent",
+    )
 
     def __init__(self, name: str, platform: str, normaliser: Normaliser, order: int) -> None:
         self.name = name
@@ -65,3 +99,4 @@ class Connection:
         self.doubted: set[str] = set()
         self.marks_us: int | None = None
         self.silent = False
+        self.replace_us = 0

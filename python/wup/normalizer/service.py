@@ -162,7 +162,7 @@ class NormalizerService:
             await asyncio.sleep(TIMER_S)
             now = self._clock.monotonic()
             if now - last > STALLED_S:
-                self.engine.forgive(self._now_us())
+                self.engine.forgive(round((now - last - TIMER_S) * 1_000_000), self._now_us())
             last = now
             try:
                 self.engine.timer(self._now_us())

@@ -1,0 +1,180 @@
+"""Which connection shows each asset, and what is said about it: outputs of normalisers to messages.
+
+An asset may be on two connections while one replaces the other; the first stays the owner as long as its
+book is live there. A leg becomes live by a snapshot only, and each message is counted in the asset's n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from wup.metrics import RESYNCS
+from wup.normalizer import encode
+from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from wup.model import LegState
+    from wup.normalizer.legs import Asset, Connection
+    from wup.venues.base import Output
+
+Emit = Callable[[str, bytes], None]
+"""(subject, payload) of one normalised message."""
+Repair = Callable[[str, tuple[str, ...], str, str], None]
+"""(platform, assets, why, connection): the venue must be asked for fresh books."""
+Bad = Callable[[str, str, str], None]
+"""(platform, kind, detail) of input that cannot be used."""
+
+
+class Showing:
+    """The followed assets as their readers see them."""
+
+    def __init__(
+        self,
+        epoch: int,
+        assets: Mapping[str, Mapping[str, Asset]],
+        connections: Mapping[tuple[str, str], Connection],
+        emit: Emit,
+        repair: Repair,
+        bad: Bad,
+        stamp: Callable[[], int] | None,
+    ) -> None:
+        self._epoch = epoch
+        self._assets = assets
+        self._connections = connections
+        self._emit = emit
+        self._repair = repair
+        self._bad = bad
+        self._stamp = stamp
+
+    def outputs(self, connection: Connection, outputs: Iterable[Output], rx_us: int, now_us: int) -> None:
+        assets = self._assets[connection.platform]
+        for output in outputs:
+            if isinstance(output, BookChanged):
+                asset = assets.get(output.asset_id)
+                if asset is None:
+                    continue
+                if asset.owner is connection and asset.state == "live" and not asset.owed:
+                    asset.n += 1
+                    asset.venue_us, asset.recv_us, asset.touched_us = output.venue_us, rx_us, now_us
+                    norm_us = rx_us if self._stamp is None else self._stamp()
+                    self._emit(
+                        asset.subject,
+                        encode.levels("update", asset, self._epoch, output.bids, output.asks, norm_us),
+                    )
+                elif output.asset_id in connection.live and asset.state != "closed":
+                    self.offer(connection, asset, now_us, output.venue_us, rx_us)
+            elif isinstance(output, BookReplaced):
+                asset = assets.get(output.asset_id)
+                if asset is not None and asset.state != "closed":
+                    connection.live.add(output.asset_id)
+                    connection.doubted.discard(output.asset_id)
+                    self.offer(connection, asset, now_us, output.venue_us, rx_us)
+            elif isinstance(output, TradeSeen):
+                asset = assets.get(output.asset_id)
+                if asset is not None and (asset.owner is connection or asset.owner is None):
+                    asset.n += 1
+                    asset.touched_us = now_us
+                    norm_us = rx_us if self._stamp is None else self._stamp()
+                    self._emit(asset.subject, encode.trade(asset, self._epoch, output, rx_us, norm_us))
+            elif isinstance(output, LegChanged):
+                connection.live.discard(output.asset_id)
+                self.leave(
+                    connection.platform,
+                    connection,
+                    output.asset_id,
+                    output.state,
+                    output.why,
+                    output.result,
+                    now_us,
+                )
+            elif isinstance(output, RepairWanted):
+                self._repair(connection.platform, output.assets, output.why, connection.name)
+            elif isinstance(output, BadInput):
+                self._bad(connection.platform, output.kind, output.detail)
+
+    def offer(
+        self,
+        connection: Connection,
+        asset: Asset,
+        now_us: int,
+        venue_us: int | None = None,
+        rx_us: int | None = None,
+    ) -> bool:
+        """Show the asset from this connection, unless another one shows it already."""
+        if connection.silent:
+            return False
+        if asset.owner is not None and asset.owner is not connection and asset.state == "live":
+            return False
+        levels = connection.normaliser.levels(asset.instrument.asset_id)
+        if levels is None:
+            return False
+        asset.owner = connection
+        asset.state, asset.why, asset.result = "live", "leg_snapshot", None
+        asset.owed = False
+        if rx_us is not None:
+            asset.venue_us, asset.recv_us = venue_us, rx_us
+        self.snapshot(asset, levels, now_us)
+        return True
+
+    def snapshot(self, asset: Asset, levels: tuple[Sequence[Any], Sequence[Any]], now_us: int) -> None:
+        asset.n += 1
+        asset.touched_us = now_us
+        norm_us = asset.recv_us if self._stamp is None else self._stamp()
+        self._emit(asset.subject, encode.levels("snapshot", asset, self._epoch, *levels, norm_us))
+
+    def leave(
+        self,
+        platform: str,
+        connection: Connection | None,
+        asset_id: str,
+        state: LegState,
+        why: str,
+        result: str | None,
+        now_us: int,
+    ) -> None:
+        """The asset is no longer shown from this connection: another takes over, or the leg leaves."""
+        asset = self._assets[platform].get(asset_id)
+        if asset is None:
+            return
+        # What is closed is closed on every connection; the rest concerns only who shows the asset.
+        if state != "closed":
+            if asset.owner is not None and asset.owner is not connection:
+                return
+            if self._taken_over(asset, platform, now_us):
+                return
+        asset.owner = None
+        self._state(asset, state, why, result, now_us)
+
+    def _taken_over(self, asset: Asset, platform: str, now_us: int) -> bool:
+        asset_id = asset.instrument.asset_id
+        candidates = [
+            connection
+            for connection in self._connections.values()
+            if connection.platform == platform and asset_id in connection.live
+        ]
+        if not candidates or asset.state == "closed":
+            return False
+        asset.owner = None
+        # The newest connection is the one that was opened to replace the others.
+        candidates.sort(key=lambda connection: -connection.order)
+        return any(self.offer(connection, asset, now_us) for connection in candidates)
+
+    def _state(self, asset: Asset, state: LegState, why: str, result: str | None, now_us: int) -> None:
+        if asset.state == "closed" and (state != "closed" or result is None or result == asset.result):
+            return
+        # A loss may be found twice, by us and by the venue's sequence: the first word stands.
+        if asset.state == state and (state == "resync" or (asset.why, asset.result) == (why, result)):
+            return
+        if state == "resync" and asset.state == "live":
+            RESYNCS.labels("venue", asset.instrument.platform, why).inc()
+        asset.state, asset.why, asset.result = state, why, result
+        asset.owed = False
+        self.say_state(asset, now_us)
+
+    def say_state(self, asset: Asset, now_us: int) -> None:
+        asset.n += 1
+        asset.touched_us = now_us
+        self._emit(asset.subject, encode.state(asset, self._epoch, asset.state, asset.why, asset.result))
