@@ -113,7 +113,8 @@ class Engine:
             self._marked(meta, connection, fields, now_us)
         elif meta.kind == "close" and connection is not None:
             why = fields.get("why")
-            self._close(connection, why if why in STATUS_REASONS else "disconnected", meta.rx_us, now_us)
+            known = isinstance(why, str) and why in STATUS_REASONS
+            self._close(connection, str(why) if known else "disconnected", meta.rx_us, now_us)
         elif meta.kind == "verdict":
             self._judged(meta, connection, fields, now_us)
         elif meta.kind == "catalog":
@@ -261,7 +262,8 @@ class Engine:
         if named == "all":
             named = list(self._assets[meta.platform])
         assets = [named] if isinstance(named, str) else named
-        if not isinstance(assets, list) or state not in STATES or not isinstance(why, str):
+        texts = isinstance(state, str) and isinstance(why, str)
+        if not isinstance(assets, list) or not texts or state not in STATES:
             self._bad(meta.platform, "bad_record", f"verdict {fields!r}"[:120])
             return
         for asset_id in assets:

@@ -23,6 +23,7 @@ PLATFORM = "kalshi"
 BOOK_CHANNEL = "orderbook_delta"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_LAST_MS = 10**15
 _MILLISECONDS_FROM = 100_000_000_000
 """Integer stamps above this are milliseconds, below it seconds (old tapes have both)."""
 # (YES key, NO key), newest form first; the oldest has integer cents (section 3.2).
@@ -233,11 +234,14 @@ def _life(body: dict[str, Any], seq: int | None, stream: str | None) -> State | 
 
 
 def _venue_us(body: dict[str, Any]) -> int | None:
+    """The venue's stamp; None when it has none, or one that is no time."""
     stamp = body.get("ts_ms")
     if type(stamp) is int:
-        return stamp * 1000
+        return stamp * 1000 if 0 <= stamp < _LAST_MS else None
     stamp = body.get("ts")
     if type(stamp) is int:
+        if not 0 <= stamp < _LAST_MS:
+            return None
         return stamp * (1000 if stamp >= _MILLISECONDS_FROM else 1_000_000)
     if isinstance(stamp, str):
         try:

@@ -15,7 +15,7 @@ from wup import logs, subjects
 from wup._core import BookStore, CoreError, market_hash, unmapped_aggregate
 from wup.mapping.apply import put_in_force
 from wup.normalizer.engine import Engine
-from wup.replay.mapping import Listed, MappingRecord, read_catalog
+from wup.playback.mapping import Listed, MappingRecord, read_catalog
 from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from wup._core import Change
     from wup.mapping.table import MappingTable
     from wup.model import Instrument
+    from wup.playback.mapping import Row
     from wup.raw import Meta
-    from wup.replay.mapping import Row
     from wup.venues.base import Venue
 
 STAGE = "replay"
@@ -63,6 +63,7 @@ class Player:
         self.bad: dict[str, int] = {}
         self.changes = 0
         self.frames = 0
+        self.records = 0
 
     @property
     def store(self) -> BookStore:
@@ -73,6 +74,7 @@ class Player:
 
     def record(self, meta: Meta, payload: bytes) -> None:
         """One record. Receive times never go back: a log that does is read as if it stood still."""
+        self.records += 1
         self._now_us = max(self._now_us, meta.rx_us)
         if meta.kind == "start":
             self._start(payload)

@@ -89,12 +89,14 @@ class MappingRecord:
         """
         fields: dict[str, Any] = orjson.loads(payload)
         version, epoch_ms = fields.get("version"), fields.get("epoch", 0)
-        if type(version) is not int or type(epoch_ms) is not int:
+        if type(version) is not int or not 0 <= version < 2**63 or type(epoch_ms) is not int:
             raise ValueError("version and epoch must be integers")
         rows = [
             (platform, asset, book, inverted) for platform, asset, book, inverted in fields.get("table") or []
         ]
         books = [BookRecord(*entry) for entry in fields.get("books") or []]
+        if not all(isinstance(one.book, str) for one in books):
+            raise ValueError("a book's id is text")
         suspended = {(platform, asset): why for platform, asset, why in fields.get("suspended") or []}
         return cls(version, rows, books, suspended, epoch_ms)
 

@@ -12,8 +12,8 @@ import orjson
 
 from wup import logs
 from wup.errors import SettingsError
-from wup.replay import reader
-from wup.replay.player import STAGE, Player
+from wup.playback import reader
+from wup.playback.player import STAGE, Player
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Bus records to lines of a recording: the inverse of `wup.replay.reader` (wire.md section 6)."""
+"""Bus records to lines of a recording: the inverse of `wup.playback.reader` (wire.md section 6)."""
 
 from __future__ import annotations
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _BLOCK = 1 << 20
 _WITHOUT_CONNECTION = frozenset(("start", "catalog", "mapping"))
+_LAST_US = 253_402_300_799_999_999
+"""The end of the year 9999: a later time is no time, and sums with it might not fit the core's numbers."""
+_LAST_N = 2**53
+"""What every JSON reader holds exactly; at 10,000 frames a second it takes 28,000 years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +137,11 @@ def _record(line: bytes, counters: dict[tuple[str, str], int]) -> tuple[Meta, by
     if not isinstance(fields, dict):
         raise ValueError("a record is a JSON object")
     kind = fields.get("kind", "frame")
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}"[:80])
     rx_us = fields.get("rx_us")
-    if type(rx_us) is not int:
-        raise ValueError("rx_us must be an integer")
+    if type(rx_us) is not int or not 0 <= rx_us <= _LAST_US:
+        raise ValueError("rx_us must be microseconds since 1970 UTC")
     platform, connection = fields.get("platform", ""), fields.get("conn", "")
     if not isinstance(platform, str) or not isinstance(connection, str):
         raise ValueError("platform and conn must be text")
@@ -147,8 +151,11 @@ def _record(line: bytes, counters: dict[tuple[str, str], int]) -> tuple[Meta, by
     if kind == "open":
         counters[key] = 0
     n = fields.get("n", counters.get(key, 0) + (kind == "frame"))
-    if type(n) is not int:
-        raise ValueError("n must be an integer")
+    if type(n) is not int or not 0 <= n <= _LAST_N:
+        raise ValueError("n must be a count of frames")
+    epoch = fields.get("epoch", 0)
+    if kind in ("start", "mapping") and (type(epoch) is not int or not 0 <= epoch <= _LAST_US // 1000):
+        raise ValueError("epoch must be milliseconds since 1970 UTC")
     if kind == "frame":
         counters[key] = n
     payload = _raw(fields) if kind in ("frame", "sent") else orjson.dumps(fields)
