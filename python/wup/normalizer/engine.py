@@ -257,13 +257,14 @@ class Engine:
     ) -> None:
         """A decision that a clock or a failure made elsewhere: the asset is not shown from this connection
         until its next whole book, or until a verdict `live` takes it back."""
-        state, why = fields.get("state"), fields.get("why")
+        state: Any = fields.get("state")
+        why = fields.get("why")
         named = fields.get("assets", fields.get("asset"))
         if named == "all":
             named = list(self._assets[meta.platform])
         assets = [named] if isinstance(named, str) else named
-        texts = isinstance(state, str) and isinstance(why, str)
-        if not isinstance(assets, list) or not texts or state not in STATES:
+        known = isinstance(state, str) and state in STATES
+        if not isinstance(assets, list) or not known or not isinstance(why, str):
             self._bad(meta.platform, "bad_record", f"verdict {fields!r}"[:120])
             return
         for asset_id in assets:
