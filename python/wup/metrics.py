@@ -43,6 +43,7 @@ BOOKS = Gauge("wup_books", "Books by state.", ["state"], registry=REGISTRY)
 CHANGES = Counter("wup_changes_total", "Consolidated messages published.", ["kind"], registry=REGISTRY)
 CLIENTS = Gauge("wup_ws_clients", "Connected WebSocket clients.", registry=REGISTRY)
 CLOSED = Counter("wup_ws_closed_total", "WebSocket closes by code.", ["code"], registry=REGISTRY)
+REFUSED = Counter("wup_ws_refused_total", "Handshakes refused, by status.", ["status"], registry=REGISTRY)
 MIRROR_BROKEN = Counter(
     "wup_mirror_broken_total", "Messages a mirror could not verify.", ["why"], registry=REGISTRY
 )
