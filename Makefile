@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-config
+UV     := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-config
 ARGS   ?=
 RUST_SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
@@ -100,7 +100,7 @@ soak: setup-dev ## The long forms of the seeded runs and of recovery: about half
 	WUP_FAULT_SEEDS=200 $(BIN)/pytest -n 2 tests/sim/test_random_faults.py --timeout 1800
 	MARKET_RUN_SEEDS=200 $(BIN)/pytest -n 2 tests/venues/test_market_run.py --timeout 1800
 	$(BIN)/pytest -n 2 -m slow --timeout 1800
-	$(BIN)/python tests/end_to_end/recovery.py --events 100 --kills 20
+	$(BIN)/python tests/end_to_end/recovery.py --kills 20
 
 .PHONY: wheel
 wheel: setup-dev ## A release wheel in dist/
