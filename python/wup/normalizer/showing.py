@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wup.normalizer.legs import Asset, Connection
     from wup.venues.base import Output
 
-Emit = Callable[[str, bytes], None]
+Emit = Callable[[str, bytes], object]
 """(subject, payload) of one normalised message."""
 Repair = Callable[[str, tuple[str, ...], str, str], None]
 """(platform, assets, why, connection): the venue must be asked for fresh books."""

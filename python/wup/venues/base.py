@@ -181,12 +181,24 @@ class VenueUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the venue allows."""
+    """What the venue allows, and how long its silence is borne."""
 
     assets_per_connection: int = 200
+    crowded: int = 0
+    """Assets on one connection when there may be no further one; 0: as many as usual."""
+    connections: int = 100
+    frames_per_s: float = 2_000.0
+    """A connection that usually brings more than this is split."""
+    connects_per_minute: float = 20.0
+    connects_at_once: int = 30
+    """The bucket behind `connects_per_minute`: what may be opened after a quiet time."""
+    ping_s: float = 5.0
     silent_down_s: float = 15.0
     silent_replace_s: float = 30.0
     first_book_s: float = 10.0
+    """Until then a subscription has sent its books: deadline of a first book, and of a move."""
+    audit_s: float = 20.0
+    """Between two audits of the busiest books."""
 
 
 @dataclass(frozen=True, slots=True)
