@@ -11,10 +11,12 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from wup import __version__
 from wup.problem import install, problem
+from wup.web import CONTENT_SECURITY_POLICY, assets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from wup.web import Asset
 
 _TIMEOUT_S = 5.0
 _PASS_ON = ("etag", "content-type", "retry-after", "link")
@@ -110,6 +112,9 @@ def build(upstream: Upstream, problems: Callable[[], list[str]]) -> FastAPI:
         """A page that shows the books live."""
         return HTMLResponse(page)
 
+    for path, asset in assets().items():
+        app.add_api_route(path, _serving(asset), include_in_schema=False)
+
     @app.get("/ws", include_in_schema=False)
     async def upgrade() -> Response:
         """A plain request where a WebSocket is."""
@@ -136,6 +141,15 @@ def build(upstream: Upstream, problems: Callable[[], list[str]]) -> FastAPI:
         return await upstream.get(_path(request), request.url.query, _headers(request))
 
     return app
+
+
+def _serving(asset: Asset) -> Callable[[], Awaitable[Response]]:
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "ETag": asset.etag}
+
+    async def serve() -> Response:
+        return Response(asset.body, media_type=asset.content_type, headers=headers)
+
+    return serve
 
 
 def _headers(request: Request) -> dict[str, str]:
