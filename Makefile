@@ -68,8 +68,12 @@ test-rust: ## Rust unit, property and allocation tests
 	cargo test --locked --quiet
 
 .PHONY: test-python
-test-python: setup-dev ## Python tests on real servers and sockets
-	$(BIN)/pytest -n 2 --dist loadfile -m "not browser and not slow" $(ARGS)
+test-python: setup-dev ## Python tests on real servers and sockets; ends with the table wire rule -> test
+	$(BIN)/pytest -n 2 --dist loadfile -m "not browser and not slow" $(or $(ARGS),--rules)
+
+.PHONY: conformance
+conformance: setup-dev ## The tests of the wire contract's rules, and the table rule -> test
+	$(BIN)/pytest -n 2 --dist loadfile --rules --rules-only
 
 .PHONY: lint
 lint: setup-dev ## Formatting, lints and types, Rust and Python

@@ -177,6 +177,8 @@ class Session:
             return
         if self._tokens is not None and self._grant is None:
             raise self._fault(op, "unauthorized", "authenticate first")
+        if not self._in_force():
+            return
         if op.name == "subscribe":
             self._subscribe(op)
         elif op.name == "unsubscribe":
@@ -345,7 +347,7 @@ class Session:
                 if now - self._opened > limits.ws_auth_s:
                     self._close(4408, "no auth")
                     return
-            elif not self._tokens.valid(self._grant, self._clock.now_us()) and not self._renewed(self._grant):
+            elif not self._in_force():
                 return
         if not self._subscribed_once and now - self._opened > limits.ws_first_subscribe_s:
             self._close(4408, "no subscribe")
@@ -360,10 +362,12 @@ class Session:
                 return
         self._keep_alive(now)
 
-    def _renewed(self, grant: Grant) -> bool:
-        """The token's entry is another than when it was shown: go on within it, or close."""
-        assert self._tokens is not None
-        new = self._tokens.renewed(grant, self._clock.now_us())
+    def _in_force(self) -> bool:
+        """Does the token still allow this? When its entry was changed: go on within the new one, or close."""
+        now_us = self._clock.now_us()
+        if self._tokens is None or self._grant is None or self._tokens.valid(self._grant, now_us):
+            return True
+        new = self._tokens.renewed(self._grant, now_us)
         if new is None:
             self._close(4401, "token expired or revoked")
             return False
