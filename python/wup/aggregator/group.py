@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wup.clock import Clock
     from wup.venues.base import Venue
 
+_OLD_S = 300.0
 _DECAY_S = 60.0
 """After so long old traffic counts half."""
 
@@ -121,6 +122,12 @@ class Group:
             connection.replace(why)
             return
         self._move(connection, self._open(list(connection.assets)), connection.assets)
+
+    def move_away(self, asset: str, why: str) -> None:
+        """Another connection for what carries `asset`, unless that is young: then it was not the cause."""
+        for connection in list(self.connections):
+            if asset in connection.assets and connection.open_s >= _OLD_S:
+                self.succeed(connection, why)
 
     def _open(self, assets: Sequence[str]) -> Connection:
         self._made += 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from wup import logs, subjects
+from wup.aggregator.audit import Auditor
 from wup.aggregator.group import Group
 from wup.clock import SYSTEM_CLOCK, Clock
 
@@ -44,9 +45,13 @@ class Aggregator:
         self.groups = {
             name: Group(venue, settings, bus, clock, chance) for name, (venue, settings) in venues.items()
         }
+        self._auditors = {
+            name: Auditor(self.groups[name], venue.audit(settings), bus, clock)
+            for name, (venue, settings) in venues.items()
+            if venue.audit is not None
+        }
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopped = False
         bus.on_loss(self._lost)
 
     async def start(self) -> None:
@@ -54,16 +59,18 @@ class Aggregator:
         for platform in self.groups:
             self._subscriptions.append(await self._bus.subscribe(subjects.resync(platform), self._on_resync))
         self._tasks.append(asyncio.create_task(self._tick(), name="aggregator-marks"))
+        for platform, auditor in self._auditors.items():
+            self._tasks.append(asyncio.create_task(auditor.run(), name=f"audit-{platform}"))
 
     async def stop(self) -> None:
         """Close every connection."""
-        self._stopped = True
         for subscription in self._subscriptions:
             await subscription.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(group.stop() for group in self.groups.values()))
+        await asyncio.gather(*(auditor.close() for auditor in self._auditors.values()))
 
     async def set_table(self, table: MappingTable) -> None:
         """Follow the assets of `table` from now on; assets that stay keep their connection."""

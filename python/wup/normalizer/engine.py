@@ -20,10 +20,10 @@ from wup.normalizer.unheard import Unheard
 from wup.venues.base import LegChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from wup.mapping.table import MappingTable
-    from wup.model import Instrument
+    from wup.model import Instrument, Level
     from wup.normalizer.showing import Bad, Emit, Repair
     from wup.raw import Meta
     from wup.venues.base import Output, Venue
@@ -286,6 +286,10 @@ class Engine:
                     # Something was lost: what is in memory is not to be shown again by a word alone.
                     judged.doubted.add(asset_id)
             self._showing.leave(meta.platform, judged, asset_id, state, why, fields.get("result"), now_us)
+            if judged is not None and state == "resync":
+                self._showing.outputs(
+                    judged, judged.normaliser.doubt((asset_id,), why, now_us), meta.rx_us, now_us
+                )
 
     # --- time and requests ------------------------------------------------------------------------
 
@@ -366,6 +370,16 @@ class Engine:
                     self._showing.snapshot(asset, levels, now_us)
             else:
                 self._showing.say_state(asset, now_us)
+
+    def shown(
+        self, platform: str, asset_id: str
+    ) -> tuple[str, int | None, tuple[Sequence[Level], Sequence[Level]]] | None:
+        """Subject, venue time and levels of an asset that is live and not in the middle of a transaction."""
+        asset = self._assets.get(platform, {}).get(asset_id)
+        if asset is None or asset.state != "live" or asset.owner is None or asset.owed:
+            return None
+        levels = asset.owner.normaliser.levels(asset_id)
+        return None if levels is None else (asset.subject, asset.venue_us, levels)
 
     def marks(self, now_us: int) -> list[tuple[str, bytes]]:
         """(subject, payload) per platform: the counters of assets that changed in the last two seconds and

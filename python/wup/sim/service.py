@@ -243,7 +243,7 @@ class Simulators:
 
     def _routes(self, exchange: Exchange) -> Any:
         if isinstance(exchange, KalshiExchange):
-            return KalshiRest(exchange, self.clock.now_us).router()
+            return KalshiRest(exchange, self.clock.now_us, self._key).router()
         if isinstance(exchange, PolymarketExchange):
             return PolymarketRest(exchange, self.clock.now_us).router()
         raise TypeError(f"no REST routes for {exchange.platform}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from wup.mapping.catalogue import Catalogue
-    from wup.model import Instrument, LegState, VenueEvent
+    from wup.model import Instrument, LegState, Level, VenueEvent
 
 
 class ExchangeAdapter(Protocol):
@@ -113,6 +113,11 @@ class Normaliser(Protocol):
         """Deadlines that passed by `now_us`: open transactions, missing first books."""
         ...
 
+    def doubt(self, assets: Iterable[str], why: str, now_us: int) -> list[Output]:
+        """It is known from elsewhere that these books are not right: they leave until their next whole book,
+        which is asked for as after a loss of our own finding."""
+        ...
+
     def closed(self, why: str) -> list[Output]:
         """The connection is gone: every asset that was shown leaves (`LegChanged` to `down`)."""
         ...
@@ -170,6 +175,40 @@ class Session(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RestBook:
+    """A whole book as the venue's REST tells it: shortest decimal text, in the asset's own coordinates.
+
+    `venue_us`: the time of its last change, where the venue says it.
+    """
+
+    asset_id: str
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+    venue_us: int | None
+
+
+class BookAudit(Protocol):
+    """The venue's books by another way than the stream."""
+
+    batch: int
+    """Assets in one call, at most."""
+
+    async def books(self, assets: Sequence[str]) -> list[RestBook]:
+        """The books of `assets` as they are now; left out is what the venue does not know, and what is not
+        fit to be compared with.
+
+        Raises:
+            VenueUnavailable: there is no way to ask (say, no credentials).
+            CatalogueError: no usable answer; `wup.mapping.catalogue`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
 class VenueUnavailable(Exception):
     """This venue cannot be connected to; `why` is a status reason of wire.md section 3."""
 
@@ -214,3 +253,5 @@ class Venue:
     catalogue: Callable[[Any], Catalogue]
     """settings -> REST discovery."""
     limits: Limits = field(default_factory=Limits)
+    audit: Callable[[Any], BookAudit] | None = None
+    """settings -> the books by REST; None where the venue has no such thing."""

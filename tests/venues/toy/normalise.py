@@ -67,6 +67,9 @@ class ToyNormaliser:
         left: list[Output] = [LegChanged(asset, "resync", why) for asset in lost]
         return [*left, RepairWanted(lost, why)] if lost else []
 
+    def doubt(self, assets: Iterable[str], why: str, now_us: int) -> list[Output]:
+        return self._doubt(why)
+
     def timer(self, now_us: int) -> list[Output]:
         return []
 

@@ -445,6 +445,12 @@ class KalshiNormaliser:
         out.extend(RepairWanted(tuple(tickers), why) for why, tickers in wanted.items())
         return out
 
+    def doubt(self, assets: Iterable[str], why: str, now_us: int) -> list[Output]:
+        """Books that are wrong for a reason that no frame shows."""
+        out: list[Output] = []
+        self._doubt(assets, why, now_us, out)
+        return out
+
     def closed(self, why: str) -> list[Output]:
         """The connection is gone, and with it every sid and book."""
         out: list[Output] = [

@@ -472,6 +472,12 @@ class PolymarketNormaliser:
         out.extend(RepairWanted(tuple(assets), why) for why, assets in wanted.items())
         return out
 
+    def doubt(self, assets: Iterable[str], why: str, now_us: int) -> list[Output]:
+        """Books that are wrong for a reason that no frame shows."""
+        out: list[Output] = []
+        self._doubt(assets, why, now_us, out)
+        return out
+
     def closed(self, why: str) -> list[Output]:
         """The connection is gone, and with it every book."""
         out: list[Output] = [
