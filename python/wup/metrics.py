@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from wup._core import Histogram
@@ -81,3 +81,23 @@ class StageLatency(Collector):
 
 LATENCY = StageLatency()
 REGISTRY.register(LATENCY)
+
+
+class FanOut(Collector):
+    """What the gateway has written: plain integers, because a counter's `inc` costs more than a frame may."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        """Book messages, to all clients together."""
+        self.writes = 0
+        """Transport writes that carried them, and answers."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "wup_ws_frames", "Book messages written to WebSocket clients.", value=self.frames
+        )
+        yield CounterMetricFamily("wup_ws_writes", "Writes to WebSocket clients.", value=self.writes)
+
+
+FAN_OUT = FanOut()
+REGISTRY.register(FAN_OUT)

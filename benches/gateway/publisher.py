@@ -1,0 +1,167 @@
+"""A real orderbook stage in a process of its own, fed on a schedule; what the gateway under test reads.
+
+It publishes to NATS and serves `/v1/snapshots`, as `wup orderbook` does. Lines on standard input:
+`rate PER_SECOND SECONDS BURST AGGREGATE`: changes in groups of BURST that are due at the same moment, to books of
+AGGREGATE in turn (`*`: of all). Each change carries the moment when it was due in `ts.recv`, so that a late
+publisher is charged for its lateness. Prints one JSON line when it serves, and one after each command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import itertools
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import orjson
+
+from wup.bus import LinkedBus, LocalBus, NatsBus
+from wup.mapping.table import BookInfo, Leg, MappingTable
+from wup.orderbook import OrderbookHttp, OrderbookService
+from wup.subjects import normalized
+
+PLATFORMS = ("kalshi", "polymarket")
+
+
+class Market:
+    """`aggregates` of `books` books each, and `hot` with one book; two legs, `levels` levels a side in each."""
+
+    def __init__(self, aggregates: int, books: int, levels: int) -> None:
+        self.levels = levels
+        names = [f"agg-{a}.{a * books + b:016x}.yes" for b in range(books) for a in range(aggregates)]
+        self.books = ["hot.00000000000000ff.yes", *names]
+        self.table = MappingTable(
+            1,
+            tuple(
+                Leg(p, f"{p}-{i}", f"{p}-{i}", "e", book, False)
+                for i, book in enumerate(self.books)
+                for p in PLATFORMS
+            ),
+            {book: BookInfo(book, book.partition(".")[0], "bench", "bench") for book in self.books},
+        )
+        self._n = [[0, 0] for _ in self.books]
+        self._size = itertools.count(1)
+
+    def message(self, book: int, leg: int, due_us: int, *, whole: bool = False) -> tuple[str, bytes]:
+        """One normalised message: a whole book, or one level of it with a new size."""
+        platform = PLATFORMS[leg]
+        asset = f"{platform}-{book}"
+        n = self._n[book]
+        n[leg] += 1
+        size = next(self._size) % 9_000 + 100
+        prices = range(self.levels) if whole else (size % self.levels,)
+        body = {
+            "type": "snapshot" if whole else "update",
+            "platform": platform,
+            "market_id": asset,
+            "asset_id": asset,
+            "epoch": 1,
+            "n": n[leg],
+            "bids": [[f"0.{449 - p}", f"{size + p}.25"] for p in prices],
+            "asks": [[f"0.{551 + p}", f"{size + p}.5"] for p in prices] if whole else [],
+            "ts": {"venue": due_us - 20_000, "recv": due_us, "norm": due_us},
+        }
+        return normalized(platform, asset, asset), orjson.dumps(body)
+
+    def of(self, aggregate: str) -> Iterator[int]:
+        """The books of an aggregate, round and round."""
+        if aggregate == "*":
+            return itertools.cycle(range(1, len(self.books)))
+        return itertools.cycle([i for i, book in enumerate(self.books) if book.startswith(aggregate + ".")])
+
+
+class Pacer:
+    """Wakes the loop at each due moment: a sleeping thread is exact to some 60 us, a loop's timer to 1 ms."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._here, self._there = socket.socketpair()
+        self._here.setblocking(False)
+        self._loop = loop
+        self.due = asyncio.Event()
+        loop.add_reader(self._here, self._woken)
+
+    def _woken(self) -> None:
+        self._here.recv(4096)
+        self.due.set()
+
+    def run(self, start: float, interval: float, count: int) -> threading.Thread:
+        """Wake at start, start + interval, ..."""
+
+        def sleep() -> None:
+            for i in range(count):
+                left = start + i * interval - time.time()
+                if left > 0:
+                    time.sleep(left)
+                self._there.send(b".")
+
+        thread = threading.Thread(target=sleep, daemon=True)
+        thread.start()
+        return thread
+
+
+async def drive(bus: LinkedBus, market: Market, pacer: Pacer, words: list[str]) -> dict[str, object]:
+    """One `rate` command."""
+    rate, seconds, burst, aggregate = float(words[0]), float(words[1]), int(words[2]), words[3]
+    books = market.of(aggregate)
+    groups = max(1, round(rate * seconds / burst))
+    interval = burst / rate
+    start = time.time() + 0.05
+    pacer.run(start, interval, groups)
+    done = 0
+    latest = 0.0
+    while done < groups:
+        await pacer.due.wait()
+        pacer.due.clear()
+        now = time.time()
+        while done < groups and start + done * interval <= now:
+            due = start + done * interval
+            latest = max(latest, now - due)
+            for i in range(burst):
+                bus.publish(*market.message(next(books), (done + i) % 2, round(due * 1_000_000)))
+            done += 1
+    return {"type": "sent", "changes": groups * burst, "latest_us": round(latest * 1_000_000)}
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    loop = asyncio.get_running_loop()
+    remote = await NatsBus.connect(arguments.nats, name="bench-publisher", no_echo=True)
+    bus = LinkedBus(LocalBus(), remote, ("orderbook.",), ("orderbook.snapshot",))
+    market = Market(arguments.aggregates, arguments.books, arguments.levels)
+    service = OrderbookService(bus, epoch_ms=time.time_ns() // 1_000_000)
+    await service.start()
+    await service.set_table(market.table)
+    for book in range(len(market.books)):
+        for leg in range(2):
+            bus.publish(*market.message(book, leg, time.time_ns() // 1_000, whole=True))
+        if book % 50 == 0:
+            await remote.flush()
+    http = OrderbookHttp(service, "127.0.0.1", 0)
+    await http.start()
+    pacer = Pacer(loop)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    say({"type": "ready", "http": http.port, "books": len(market.books)})
+    while line := (await loop.run_in_executor(None, sys.stdin.readline)).split():
+        say(await drive(bus, market, pacer, line[1:]))
+    await http.stop()
+    await service.stop()
+    await bus.close()
+
+
+def say(message: dict[str, object]) -> None:
+    print(orjson.dumps(message).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--nats", required=True)
+    parser.add_argument("--aggregates", type=int, default=40)
+    parser.add_argument("--books", type=int, default=125)
+    parser.add_argument("--levels", type=int, default=5)
+    asyncio.run(main(parser.parse_args()))
