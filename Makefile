@@ -94,6 +94,12 @@ bench: setup-dev ## Benchmarks: the core, beside its peers, and the orderbook se
 	$(BIN)/python benches/orderbook.py
 	@touch $(VENV)/.core
 
+.PHONY: bench-gateway
+bench-gateway: setup-dev ## Fan-out of the gateway with up to 5,000 clients, beside two plain servers: five minutes
+	$(BIN)/maturin develop --uv --locked --release --quiet
+	@touch $(VENV)/.core
+	$(BIN)/python benches/gateway/bench.py $(ARGS)
+
 .PHONY: soak
 soak: setup-dev ## The long forms of the seeded runs and of recovery: about half an hour
 	WUP_MODEL_SEEDS=2000 WUP_MODEL_NATS_SEEDS=50 $(BIN)/pytest -n 2 tests/orderbook/test_model.py --timeout 1800

@@ -1,5 +1,6 @@
-"""The same stream served the two plain ways, for comparison: `await websocket.send_text` of FastAPI on uvicorn, and
-`websockets.broadcast`. Neither verifies, limits or drops anything: the least that a server can do.
+"""The same stream served the two plain ways, for comparison: `await websocket.send_text` of FastAPI on
+uvicorn, and `websockets.broadcast`. Neither verifies, limits or drops anything: the least that a server
+can do.
 
 `python peers.py send_text|broadcast --nats URL --http URL` prints one JSON line with its port.
 """

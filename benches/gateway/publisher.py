@@ -1,9 +1,10 @@
 """A real orderbook stage in a process of its own, fed on a schedule; what the gateway under test reads.
 
-It publishes to NATS and serves `/v1/snapshots`, as `wup orderbook` does. Lines on standard input:
-`rate PER_SECOND SECONDS BURST AGGREGATE`: changes in groups of BURST that are due at the same moment, to books of
-AGGREGATE in turn (`*`: of all). Each change carries the moment when it was due in `ts.recv`, so that a late
-publisher is charged for its lateness. Prints one JSON line when it serves, and one after each command.
+It publishes to NATS and serves `/v1/snapshots`, as `wup orderbook` does. Lines on standard input: `rate
+PER_SECOND SECONDS BURST AGGREGATE`: changes in groups of BURST that are due at the same moment, to books
+of AGGREGATE in turn (`*`: of all). Each change carries the moment when it was due in `ts.recv`, so that a
+late publisher is charged for its lateness. Prints one JSON line when it serves, and one after each
+command.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PLATFORMS = ("kalshi", "polymarket")
 
 
 class Market:
-    """`aggregates` of `books` books each, and `hot` with one book; two legs, `levels` levels a side in each."""
+    """`aggregates` of `books` books each, and `hot` with one; two legs, `levels` levels a side in each."""
 
     def __init__(self, aggregates: int, books: int, levels: int) -> None:
         self.levels = levels

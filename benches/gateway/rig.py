@@ -1,4 +1,4 @@
-"""The processes of the gateway's bench: NATS, publisher, server under test, load client; each on its cores."""
+"""The processes of the gateway bench: NATS, publisher, server under test, load client, each on its cores."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import httpx2
 
 from wup import processes
 
@@ -148,7 +150,15 @@ def gateway(nats: str, http: int, cores: Cores, loop: str) -> Any:
 
 def peer(kind: str, nats: str, http: int, cores: Cores) -> Any:
     """A plain server for comparison."""
-    command = [sys.executable, str(HERE / "peers.py"), kind, "--nats", nats, "--http", f"http://127.0.0.1:{http}"]
+    command = [
+        sys.executable,
+        str(HERE / "peers.py"),
+        kind,
+        "--nats",
+        nats,
+        "--http",
+        f"http://127.0.0.1:{http}",
+    ]
     return child(kind, command, cores=cores.server)
 
 
@@ -160,12 +170,36 @@ def publisher(nats: str, cores: Cores, aggregates: int, books: int, levels: int)
 
 
 def clients(
-    binary: Path, port: int, count: int, cores: Cores, *, pattern: str = "hot.>", groups: int = 1, receive_buffer: int = 0
+    binary: Path,
+    port: int,
+    count: int,
+    cores: Cores,
+    *,
+    pattern: str = "hot.>",
+    groups: int = 1,
+    receive_buffer: int = 0,
 ) -> Any:
     """The load client, once every book has come."""
     command = [str(binary), "--address", f"127.0.0.1:{port}", "--clients", str(count), "--pattern", pattern]
     command += ["--groups", str(groups), "--receive-buffer", str(receive_buffer)]
     return child("wup-load", command, cores=cores.others, ready_s=60)
+
+
+async def written(server: Child) -> tuple[float, float]:
+    """Frames and writes that the gateway counts so far; (0, 0) for a server without metrics."""
+    if "metrics" not in server.hello:
+        return 0.0, 0.0
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"http://127.0.0.1:{server.hello['metrics']}/metrics")).text
+    found = dict(re.findall(r"^wup_ws_(frames|writes)_total (\S+)$", text, re.M))
+    return float(found["frames"]), float(found["writes"])
+
+
+async def settled(server: Child) -> None:
+    """Until the gateway says that it has all books."""
+    async with asyncio.timeout(30), httpx2.AsyncClient(trust_env=False) as client:
+        while (await client.get(f"http://127.0.0.1:{server.hello['ws']}/readyz")).status_code != 200:
+            await asyncio.sleep(0.05)
 
 
 def cpu_s(pid: int) -> float:

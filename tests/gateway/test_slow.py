@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import socket
+import struct
 from typing import Any
 
 import pytest
@@ -184,4 +186,21 @@ async def test_unsubscribe_during_a_large_subscribe(engine: Engine, gateway: Gat
     assert "snapshot" not in after
     client.op("subscribe", "4", books=[FED_25])
     assert (await client.message("snapshot"))["book"] == FED_25
+    await client.close()
+
+
+async def test_stopped_reader_holds_little_in_the_kernel(engine: Engine, gateway: Gateway) -> None:
+    """What a stopped reader's window has no room for stays where it can be dropped: far less waits in the
+    kernel than its send buffer would take."""
+    client = await stopped(gateway, [">"])
+    await flood(engine, 800)
+    (connection,) = gateway._core.connections()
+    box = connection._box
+    assert box is not None
+    assert box.paused
+    sock = box.transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    # SIOCOUTQNSD: bytes not sent yet.
+    unsent = struct.unpack("i", fcntl.ioctl(sock.fileno(), 0x894B, bytes(4)))[0]
+    assert 0 < unsent <= 2 * 65_536
+    assert box.transport.get_write_buffer_size() <= 4 * 65_536
     await client.close()

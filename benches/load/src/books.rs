@@ -113,7 +113,10 @@ impl Books {
                 place.exact = false;
                 return;
             }
-            None if known.mirror.exact && known.mirror.epoch == head.epoch && known.mirror.seq == place.seq => {
+            None if known.mirror.exact
+                && known.mirror.epoch == head.epoch
+                && known.mirror.seq == place.seq =>
+            {
                 self.checks.digests += 1;
                 if known.mirror.apply(message) != Ok(Verdict::Exact) {
                     self.checks.mismatches += 1;

@@ -87,8 +87,7 @@ impl Load {
             drop(sender.send("quit".to_owned()));
             drop(waker.wake());
         });
-        let shared =
-            Shared { books: Books::default(), stats: Stats::new()?, buffer: vec![0; 256 * 1024] };
+        let shared = Shared { books: Books::default(), stats: Stats::new()?, buffer: vec![0; 256 * 1024] };
         let deadline = Instant::now() + arguments.limit;
         let events = Events::with_capacity(1024);
         Ok(Self { arguments, poll, events, clients: Vec::new(), shared, commands, deadline })
@@ -122,7 +121,11 @@ impl Load {
     fn turn(&mut self, until: Instant) -> Result<(), String> {
         let wait = until.saturating_duration_since(Instant::now());
         if let Err(error) = self.poll.poll(&mut self.events, Some(wait)) {
-            return if error.kind() == std::io::ErrorKind::Interrupted { Ok(()) } else { Err(error.to_string()) };
+            return if error.kind() == std::io::ErrorKind::Interrupted {
+                Ok(())
+            } else {
+                Err(error.to_string())
+            };
         }
         for event in &self.events {
             let Some(client) = self.clients.get_mut(event.token().0) else { continue };

@@ -29,6 +29,7 @@ class Limits(EnvSettings):
     ws_slow_ms: Count = 500
     ws_snapshot_bytes: Count = 262_144
     ws_send_buffer_bytes: Count = 262_144
+    ws_unsent_bytes: Count = 65_536
     ws_stuck_s: Seconds = 10.0
     ws_ping_s: Seconds = 15.0
     ws_pong_s: Seconds = 10.0
