@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-config
+UV     := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-config
 ARGS   ?=
 RUST_SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
@@ -68,8 +68,12 @@ test-rust: ## Rust unit, property and allocation tests
 	cargo test --locked --quiet
 
 .PHONY: test-python
-test-python: setup-dev ## Python tests on real servers and sockets
-	$(BIN)/pytest -n 2 --dist loadfile -m "not browser and not slow" $(ARGS)
+test-python: setup-dev ## Python tests on real servers and sockets; ends with the table wire rule -> test
+	$(BIN)/pytest -n 2 --dist loadfile -m "not browser and not slow" $(or $(ARGS),--rules)
+
+.PHONY: conformance
+conformance: setup-dev ## The tests of the wire contract's rules, and the table rule -> test
+	$(BIN)/pytest -n 2 --dist loadfile --rules --rules-only
 
 .PHONY: lint
 lint: setup-dev ## Formatting, lints and types, Rust and Python
@@ -106,7 +110,7 @@ soak: setup-dev ## The long forms of the seeded runs and of recovery: about half
 	WUP_FAULT_SEEDS=200 $(BIN)/pytest -n 2 tests/sim/test_random_faults.py --timeout 1800
 	MARKET_RUN_SEEDS=200 $(BIN)/pytest -n 2 tests/venues/test_market_run.py --timeout 1800
 	$(BIN)/pytest -n 2 -m slow --timeout 1800
-	$(BIN)/python tests/end_to_end/recovery.py --events 100 --kills 20
+	$(BIN)/python tests/end_to_end/recovery.py --kills 20
 
 .PHONY: wheel
 wheel: setup-dev ## A release wheel in dist/

@@ -9,10 +9,25 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from conformance.plugin import (
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 from wup import servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+__all__ = [
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_runtest_logreport",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+]
 
 CAPTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

@@ -9,7 +9,7 @@ import wup
 
 ROOT = Path(wup.__file__).parent
 STAGES = {"aggregator", "normalizer", "orderbook", "events", "gateway"}
-COMPOSERS = {"cli", "demo", "recorder", "replay", "runtime"}
+COMPOSERS = {"cli", "demo", "recorder", "playback", "runtime"}
 """Modules that put stages together."""
 
 

@@ -1,4 +1,4 @@
-"""Who may ask what of an HTTP interface: `ALLOWED_HOSTS`, `ALLOWED_ORIGINS` and `TOKENS_FILE`.
+"""Who may ask what: `ALLOWED_HOSTS`, `ALLOWED_ORIGINS`, `TOKENS_FILE` and `TRUSTED_PROXIES`.
 
 The tokens file is JSON, mode 0600, and holds only hashes, so that reading it gives nobody access:
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import os
 import re
 import stat
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fastapi import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from wup.clock import Clock
     from wup.config import Settings
@@ -62,6 +62,7 @@ class Grant:
 
 
 G = TypeVar("G", bound=Grant)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class TokensFile(Generic[G]):
@@ -94,6 +95,11 @@ class TokensFile(Generic[G]):
     def valid(self, grant: G, now_us: int) -> bool:
         """Is a grant given out earlier still in the file, unchanged, and not expired?"""
         return self._grants.get(grant.digest) == grant and not grant.over(now_us)
+
+    def renewed(self, grant: G, now_us: int) -> G | None:
+        """What the file now says of the token behind a grant given out earlier; None when it is over."""
+        found = self._grants.get(grant.digest)
+        return None if found is None or found.over(now_us) else found
 
     def refresh(self) -> None:
         """Read the file again if it changed. A file that has become wrong revokes everything."""
@@ -188,16 +194,22 @@ def read_token(path: str, setting: str) -> str:
 class Access:
     """Host and Origin lists, and tokens if there are any.
 
-    Names are compared exactly, without prefix or suffix logic (DNS rebinding, hijacking).
+    Names are compared exactly, without prefix or suffix logic (DNS rebinding, hijacking). `open_paths` need
+    no token; `proxies` are believed when they say whom they ask for.
     """
 
     def __init__(
         self,
         hosts: Sequence[str],
         origins: Sequence[str],
-        tokens: TokensFile[Grant] | None = None,
+        tokens: TokensFile[Any] | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        *,
+        proxies: Sequence[str] = (),
+        open_paths: Callable[[str], bool] = _OPEN.__contains__,
     ) -> None:
+        self.proxies = tuple(ipaddress.ip_network(proxy, strict=False) for proxy in proxies)
+        self._open = open_paths
         self._hosts = frozenset(host.lower() for host in hosts)
         self._origins = frozenset(_origin(origin) for origin in origins) - {None}
         self._tokens = tokens
@@ -212,7 +224,12 @@ class Access:
             SettingsError: TOKENS_FILE cannot be used.
         """
         tokens = None if settings.tokens_file is None else TokensFile(settings.tokens_file, Grant)
-        return cls((*settings.allowed_hosts, settings.bind_host), settings.allowed_origins, tokens)
+        return cls(
+            (*settings.allowed_hosts, settings.bind_host),
+            settings.allowed_origins,
+            tokens,
+            proxies=settings.trusted_proxies,
+        )
 
     def host(self, value: str) -> bool:
         """Is this `Host` header one of ours, with or without its port?"""
@@ -231,15 +248,17 @@ class Access:
         wanted = _origin(value)
         return wanted is not None and wanted in self._origins
 
-    def refusal(self, path: str, headers: Sequence[tuple[bytes, bytes]]) -> Response | None:
-        """Why a request is not answered; None if it is."""
-        hosts = _values(headers, b"host")
+    def refusal(
+        self, path: str, headers: Sequence[tuple[bytes, bytes]], *, preflight: bool = False
+    ) -> Response | None:
+        """Why a request is not answered; None if it is. A browser's `preflight` carries no token."""
+        hosts = values(headers, b"host")
         if len(hosts) != 1 or not self.host(hosts[0]):
             return problem.problem(421, "this server is not known by that name; see ALLOWED_HOSTS")
-        origins = _values(headers, b"origin")
+        origins = values(headers, b"origin")
         if origins and (len(origins) > 1 or not self.origin(origins[0], hosts[0])):
             return problem.problem(403, "this origin is not allowed; see ALLOWED_ORIGINS")
-        if path not in _OPEN and not self._known(_values(headers, b"authorization")):
+        if not preflight and not self._open(path) and not self._known(values(headers, b"authorization")):
             return problem.problem(
                 401,
                 "a bearer token for everything is needed; see TOKENS_FILE",
@@ -265,23 +284,43 @@ class Access:
         return grant is not None and grant.everything()
 
 
-class AccessCheck:
-    """ASGI middleware: every request passes `Access` first."""
+def client_address(peer: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> str:
+    """Whose request this is: the peer's, or what a trusted proxy says, read from the nearest hop back.
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app = app
-        self._access = access
+    What a client writes into `X-Forwarded-For` by itself stands left of what the first trusted proxy adds,
+    so it is never reached.
+    """
+    address = peer
+    hops = [hop.strip() for value in forwarded for hop in value.split(",")]
+    while hops and _within(address, proxies):
+        hop = hops.pop()
+        try:
+            address = str(ipaddress.ip_address(hop))
+        except ValueError:
+            break
+    return address
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            refused = self._access.refusal(scope["path"], scope["headers"])
-            if refused is not None:
-                await refused(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+
+def _within(address: str, networks: Sequence[Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
 
 
-def _values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[str]:
+def group(address: str) -> str:
+    """What limits per address count by: one IPv6 customer has 2^64 addresses, so those go by their /64."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
+
+
+def values(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    """Every value of a header (in lower case), in order."""
     return [value.decode("latin-1") for header, value in headers if header == name]
 
 

@@ -67,10 +67,19 @@ class Settings(FileSettings):
     record_dir: str = "recordings"
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ("localhost", "127.0.0.1", "[::1]")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    metrics_host: str = "127.0.0.1"
     orderbook_service_url: Annotated[tuple[str, ...], NoDecode] = ("http://localhost:8080",)
     log_level: Literal["trace", "debug", "info", "warning", "warn", "error"] = "info"
 
-    @field_validator("event_slug", "allowed_origins", "allowed_hosts", "orderbook_service_url", mode="before")
+    @field_validator(
+        "event_slug",
+        "allowed_origins",
+        "allowed_hosts",
+        "trusted_proxies",
+        "orderbook_service_url",
+        mode="before",
+    )
     @classmethod
     def _comma_list(cls, value: object) -> object:
         if isinstance(value, str):
@@ -111,7 +120,17 @@ class Settings(FileSettings):
             _address(url, ("http", "https"))
         return value
 
-    @field_validator("bind_host")
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            try:
+                ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(f"{proxy} is no address or network") from None
+        return value
+
+    @field_validator("bind_host", "metrics_host")
     @classmethod
     def _bind_host(cls, value: str) -> str:
         if not value.strip():

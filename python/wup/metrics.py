@@ -38,11 +38,36 @@ CONNECTIONS = Gauge("wup_venue_connections", "Open venue connections.", ["platfo
 RECONNECTS = Counter(
     "wup_venue_reconnects_total", "Venue connections opened anew.", ["platform", "why"], registry=REGISTRY
 )
+BREAKER = Gauge(
+    "wup_venue_breaker",
+    "Circuit breaker of a venue: 0 closed, 1 half open, 2 open.",
+    ["platform"],
+    registry=REGISTRY,
+)
+VERDICTS = Counter(
+    "wup_venue_verdicts_total",
+    "Decisions of the aggregator about legs, by state and reason.",
+    ["platform", "state", "why"],
+    registry=REGISTRY,
+)
+UNPLACED = Gauge(
+    "wup_assets_unplaced",
+    "Followed assets beyond what the venue's limits allow.",
+    ["platform"],
+    registry=REGISTRY,
+)
+AUDITS = Counter(
+    "wup_audits_total",
+    "Books compared with the venue's REST answer, by verdict.",
+    ["platform", "verdict"],
+    registry=REGISTRY,
+)
 DROPPED = Counter("wup_dropped_total", "Messages dropped by a full queue.", ["queue"], registry=REGISTRY)
 BOOKS = Gauge("wup_books", "Books by state.", ["state"], registry=REGISTRY)
 CHANGES = Counter("wup_changes_total", "Consolidated messages published.", ["kind"], registry=REGISTRY)
 CLIENTS = Gauge("wup_ws_clients", "Connected WebSocket clients.", registry=REGISTRY)
 CLOSED = Counter("wup_ws_closed_total", "WebSocket closes by code.", ["code"], registry=REGISTRY)
+REFUSED = Counter("wup_ws_refused_total", "Handshakes refused, by status.", ["status"], registry=REGISTRY)
 MIRROR_BROKEN = Counter(
     "wup_mirror_broken_total", "Messages a mirror could not verify.", ["why"], registry=REGISTRY
 )

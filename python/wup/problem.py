@@ -18,10 +18,16 @@ _TITLES = {
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
+    413: "Content too large",
     421: "Misdirected request",
     422: "Bad request",
+    426: "Upgrade required",
     429: "Too many requests",
+    431: "Header fields too large",
+    500: "Server fault",
+    502: "Bad gateway",
     503: "Not available",
+    504: "No answer in time",
 }
 
 
@@ -50,5 +56,9 @@ def install(app: FastAPI) -> None:
         places = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
         return problem(400, "; ".join(places))
 
+    async def failed(_: Request, __: Exception) -> Response:
+        return problem(500, "the server failed to do this")
+
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, failed)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -109,16 +109,16 @@ class Process:
         self.bus = bus
 
     def metrics(self, default_port: int) -> int:
-        """Serve Prometheus metrics; the port.
+        """Serve Prometheus metrics on METRICS_HOST, which is this machine unless set; the port.
 
         Raises:
             PortInUse: METRICS_PORT is taken.
         """
         port = self.settings.metrics_port if self.settings.metrics_port is not None else default_port
         try:
-            server, thread = prometheus_client.start_http_server(port, self.settings.bind_host, REGISTRY)
+            server, thread = prometheus_client.start_http_server(port, self.settings.metrics_host, REGISTRY)
         except OSError as error:
-            raise PortInUse("METRICS_PORT", self.settings.bind_host, port) from error
+            raise PortInUse("METRICS_PORT", self.settings.metrics_host, port) from error
 
         def stop() -> None:
             server.shutdown()

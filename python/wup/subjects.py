@@ -86,6 +86,11 @@ def resync(platform: str) -> str:
     return f"control.resync.{platform}"
 
 
+def audit(platform: str) -> str:
+    """Books by REST, for the normalizer to compare."""
+    return f"control.audit.{platform}"
+
+
 def split(subject: str) -> list[str]:
     """The unescaped tokens of a subject."""
     return [unescape(token) for token in subject.split(".")]

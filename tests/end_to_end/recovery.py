@@ -1,12 +1,13 @@
 """Killing the orderbook service under load: how long until every book is exact again, and was any ever wrong?
 
-`python tests/end_to_end/recovery.py --events 1250 --kills 20` is the long form (5,000 books).
+`python tests/end_to_end/recovery.py --kills 20` is the long form: 5,006 books, ten thousand assets.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import signal
 import sys
@@ -15,144 +16,373 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import httpx2
 import orjson
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benches"))
 
+from end_to_end.plain import PlainClient
 from end_to_end.running import Command, command
-from wup import MirrorBook, servers
+from machine import machine
+from wup import servers
+from wup.demo.truth import merged, shown
+from wup.demo.verify import Verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from websockets.asyncio.client import ClientConnection
+
+    from wup.demo.truth import Cells
+
+NAMED_BOOKS = 6
+"""Books of the simulators' two named events, beside the generated ones."""
+PLAIN_PATTERNS = ["fed-2026-12.>", "simload-0000.>"]
+"""What the client written against wire.md alone reads: Python's integers are slow."""
+
+_WINDOW_US = 5_000_000
+"""A book at the client is this far behind its venues at most."""
+_STEP_US = 50_000
+_SAMPLE = 500
+"""Books compared with the truth after each kill."""
+_ASSETS_AT_ONCE = 50
 
 
 @dataclass
-class Watcher:
-    """A verifying client: which books are exact and live, and everything that was wrong."""
+class Kill:
+    """One SIGKILL, seconds after it."""
 
-    mirrors: dict[str, MirrorBook] = field(default_factory=dict)
-    wrong: int = 0
-    count: int = 0
-    checked: int = 0
-    heartbeats: int = 0
-    closes: int = 0
-
-    def receive(self, raw: bytes) -> list[str]:
-        message = orjson.loads(raw)
-        kind = message.get("type")
-        if kind == "heartbeat":
-            self.heartbeats += 1
-            self.wrong += message["count"] != self.count
-        if kind not in ("snapshot", "delta", "status"):
-            return []
-        self.count += 1
-        book = message["book"]
-        mirror = self.mirrors.get(book)
-        if mirror is None:
-            mirror = self.mirrors[book] = MirrorBook()
-        verdict = mirror.apply(raw)
-        self.checked += verdict == "exact"
-        self.wrong += verdict == "broken"
-        return [book] if verdict in ("gap", "broken") else []
-
-    def live(self, after_epoch: int = 0) -> int:
-        return sum(m.exact and m.state == "live" and m.epoch > after_epoch for m in self.mirrors.values())
+    what: str
+    ready_s: float
+    """The new process says that it serves."""
+    flagged_s: float
+    """The first book is not live any more at the client."""
+    half_s: float
+    recovered_s: float
+    """Every book is exact and live at the client, in an epoch larger than before."""
 
 
 @dataclass
 class Result:
+    """What a run found."""
+
     books: int
-    flagged_s: list[float]
-    recovered_s: list[float]
-    wrong: int
-    checked: int
+    follow_s: float
+    """From the start of the stages until every book was live."""
+    kills: list[Kill] = field(default_factory=list)
+    checked: int = 0
+    """Messages whose digest the clients recomputed."""
+    compared: int = 0
+    """Legs of books compared with the simulators' true books."""
+    wrong: list[str] = field(default_factory=list)
 
 
-async def listen(socket: ClientConnection, watcher: Watcher) -> None:
-    async for raw in socket:
-        text = raw if isinstance(raw, bytes) else raw.encode()
-        for book in watcher.receive(text):
-            await socket.send(orjson.dumps({"op": "resync", "id": "r", "books": [book]}).decode())
+class Clients:
+    """Two connections that are never opened anew: one verifies digests, counts and truth of everything, the
+    other, written against wire.md alone, every rule of a few books."""
+
+    def __init__(self, pairs: list[dict[str, Any]], control: str) -> None:
+        self.verifier = Verifier(pairs, control)
+        self.control = control
+        self.compared = 0
+        self.wrong: list[str] = []
+        self.plain = PlainClient()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pending: set[str] = set()
+        self._before: dict[str, int] = {}
+
+    def watch(self, all_books: ClientConnection, few_books: ClientConnection) -> None:
+        self._tasks = [
+            asyncio.create_task(self._verify(all_books)),
+            asyncio.create_task(self._read(few_books)),
+            asyncio.create_task(self.verifier.judge()),
+        ]
+
+    async def _verify(self, socket: ClientConnection) -> None:
+        while True:
+            raw = await socket.recv(decode=False)
+            for book in self.verifier.receive(raw):
+                await socket.send(orjson.dumps({"op": "resync", "id": "r", "books": [book]}), text=True)
+
+    async def _read(self, socket: ClientConnection) -> None:
+        while True:
+            self.plain.receive(await socket.recv())
+
+    async def judge_now(self, sample: Sequence[str]) -> None:
+        """Compare every leg of these books, as the client shows them at this moment, with the true books of
+        the last seconds: it must be one of them. A leg that traded too fast for the steps is left out."""
+        now_us = time.time_ns() // 1000
+        ours: list[tuple[str, str, bool, str, str, Cells]] = []
+        for book in sample:
+            mirror = self.verifier.mirrors[book]
+            if not (mirror.exact and mirror.state == "live"):
+                continue
+            snapshot = mirror.snapshot()
+            cells = shown(snapshot)
+            for name, leg in orjson.loads(snapshot)["legs"].items():
+                own = {key: {name: parts[name]} for key, parts in cells.items() if name in parts}
+                ours.append((book, name, leg["inverted"], leg["platform"], leg["asset"], own))
+        steps = [now_us, now_us - _WINDOW_US]
+        async with httpx2.AsyncClient(timeout=30) as http:
+            for _ in range(2):
+                truths = await self._truths(http, [(one[3], one[4]) for one in ours], steps)
+                unlike = []
+                for one, answers in zip(ours, truths, strict=True):
+                    true = [merged({one[1]: (one[2], book)}) for book in answers if book is not None]
+                    if one[5] in true:
+                        self.compared += 1
+                    elif len(steps) == 2:
+                        unlike.append(one)
+                    elif len(true) == len(steps) and all(cells == true[0] for cells in true):
+                        self.wrong.append(f"{one[0]} {one[1]}: {one[5]} is not {true[0]}")
+                ours = unlike
+                steps = list(range(now_us - _WINDOW_US, now_us, _STEP_US))
+
+    async def _truths(
+        self, http: httpx2.AsyncClient, assets: Sequence[tuple[str, str]], steps: Sequence[int]
+    ) -> list[list[Any]]:
+        """For each asset the true books at each of the times; None where that is not remembered."""
+        found: list[list[Any]] = []
+        for start in range(0, len(assets), _ASSETS_AT_ONCE):
+            some = assets[start : start + _ASSETS_AT_ONCE]
+            queries = [(platform, asset, at) for platform, asset in some for at in steps]
+            answer = await http.post(f"{self.control}/truth", json={"queries": queries})
+            answer.raise_for_status()
+            flat = orjson.loads(answer.content)
+            found += [flat[i : i + len(steps)] for i in range(0, len(flat), len(steps))]
+        return found
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        async with httpx2.AsyncClient(timeout=10) as http:
+            await self.verifier.judge_ready(http)
+
+    def ended(self) -> bool:
+        return any(task.done() for task in self._tasks)
+
+    def live(self) -> int:
+        return sum(m.exact and m.state == "live" for m in self.verifier.mirrors.values())
+
+    def remember_epochs(self) -> None:
+        """From now on `outstanding` counts the books that are not live in a later epoch."""
+        self._before = {book: mirror.epoch for book, mirror in self.verifier.mirrors.items()}
+        self._pending = set(self._before)
+
+    def outstanding(self) -> int:
+        mirrors = self.verifier.mirrors
+        self._pending = {
+            book
+            for book in self._pending
+            if not (
+                mirrors[book].exact
+                and mirrors[book].state == "live"
+                and mirrors[book].epoch > self._before[book]
+            )
+        }
+        return len(self._pending)
+
+    def problems(self) -> list[str]:
+        verifier = self.verifier
+        found = [*self.wrong, *(f"plain client: {problem}" for problem in self.plain.wrong)]
+        for what, count in (
+            ("digests", verifier.mismatches),
+            ("heartbeat counts", verifier.heartbeats_wrong),
+            ("books unlike the truth", verifier.different),
+        ):
+            if count:
+                found.append(f"{count} wrong {what}: {verifier.first_difference}")
+        return found
 
 
-async def run(events: int, kills: int, seed: int = 7, rate: int = 500, limit_s: float = 60) -> Result:
-    """One system of real processes; `kills` SIGKILLs of the orderbook service at random moments."""
-    rng = random.Random(seed)
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        nats = await stack.enter_async_context(servers.embedded_nats())
-        redis = await stack.enter_async_context(servers.embedded_valkey())
+class System:
+    """Real processes: simulators, NATS, Valkey, and the stages over NATS."""
+
+    def __init__(self, stack: AsyncExitStack, seed: int) -> None:
+        self._stack = stack
+        self._seed = seed
+        self._env: dict[str, str] = {}
+        self.stages: dict[str, Command] = {}
+
+    async def start(self, events: int, outcomes: int, rate: int) -> list[dict[str, Any]]:
+        """Start everything; the simulators' unified markets."""
+        enter = self._stack.enter_async_context
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        nats, redis = await enter(servers.embedded_nats()), await enter(servers.embedded_valkey())
         mapping = folder / "mapping.toml"
-        sim_env = {"SIM_EXTRA_EVENTS": str(events), "SIM_RATE": str(rate)}
-        sim = await stack.enter_async_context(
-            command("sim", "both", "--seed", str(seed), "--json", "--mapping", str(mapping), env=sim_env)
+        sim_env = {
+            "SIM_EXTRA_EVENTS": str(events),
+            "SIM_EXTRA_OUTCOMES": str(outcomes),
+            "SIM_RATE": str(rate),
+        }
+        sim = await enter(
+            command(
+                "sim", "both", "--seed", str(self._seed), "--json", "--mapping", str(mapping), env=sim_env
+            )
         )
         ready = await sim.until("ready", 120)
-        books = len(ready["pairs"])
-        port = servers.free_port()
-        env = {
+        self.control = str(ready["control"])
+        self._http_port = str(servers.free_port())
+        self._env = {
             **ready["env"],
             "NATS_URL": nats,
             "REDIS_URL": redis,
             "MAPPINGS": str(mapping),
             "PUBLISH_CHANGES": "true",
-            "ORDERBOOK_SERVICE_URL": f"http://127.0.0.1:{port}",
+            "ORDERBOOK_SERVICE_URL": f"http://127.0.0.1:{self._http_port}",
             "LOG_LEVEL": "warning",
+            # The two named events come on top of the 5,000 that one connection may have.
+            "WS_BOOKS": str(events * outcomes + NAMED_BOOKS),
         }
+        for stage in ("orderbook", "events", "aggregator", "gateway"):
+            await self.run(stage)
+        return list(ready["pairs"])
 
-        async def start(*arguments: str, **more: str) -> Command:
-            made = await stack.enter_async_context(command(*arguments, env={**env, **more}))
-            made.lines.append(await made.until("ready", 60))
-            return made
+    async def run(self, stage: str) -> None:
+        more = {"HTTP_PORT": self._http_port} if stage == "orderbook" else {}
+        made = await self._stack.enter_async_context(command(stage, env={**self._env, **more}))
+        await made.until("ready", 60)
+        self.stages[stage] = made
 
-        orderbook = await start("orderbook", HTTP_PORT=str(port))
-        await start("events")
-        await start("aggregator")
-        gateway = await start("gateway")
-        watcher = Watcher()
-        url = f"ws://127.0.0.1:{gateway.lines[-1]['ws']}/ws"
-        socket = await stack.enter_async_context(
-            connect(url, max_size=None, ping_interval=None, max_queue=None)
-        )
-        listening = asyncio.create_task(listen(socket, watcher))
-        stack.callback(listening.cancel)
-        await socket.send('{"op":"subscribe","id":"1","books":[">"]}')
-        async with asyncio.timeout(180):
-            while watcher.live() < books:
-                await asyncio.sleep(0.05)
-        flagged, recovered = [], []
-        for _ in range(kills):
-            await asyncio.sleep(rng.uniform(0.5, 2.0))
-            epoch = max(m.epoch for m in watcher.mirrors.values())
-            await orderbook.end(signal.SIGKILL)
-            killed = time.monotonic()
-            orderbook = await start("orderbook", HTTP_PORT=str(port))
-            first: float | None = None
-            async with asyncio.timeout(limit_s):
-                while watcher.live(epoch) < books:
-                    if first is None and watcher.live() < books:
-                        first = time.monotonic() - killed
-                    await asyncio.sleep(0.02)
-            flagged.append(first if first is not None else 0.0)
-            recovered.append(time.monotonic() - killed)
-            if listening.done():
-                raise AssertionError("the client's connection ended")
-        return Result(books, flagged, recovered, watcher.wrong, watcher.checked)
+    async def kill(self, stage: str) -> None:
+        await self.stages[stage].end(signal.SIGKILL)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.stages['gateway'].lines[-1]['ws']}/ws"
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--events", type=int, default=1250)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rate", type=int, default=500)
-    chosen = parser.parse_args()
-    found = await run(chosen.events, chosen.kills, rate=chosen.rate)
-    times = sorted(found.recovered_s)
-    print(
-        f"{found.books} books, {chosen.kills} kills: exact again after {times[0]:.2f} to {times[-1]:.2f} s "
-        f"(median {times[len(times) // 2]:.2f} s), process start included; "
-        f"{found.wrong} wrong of {found.checked} verified messages"
+async def strike(system: System, clients: Clients, stages: Sequence[str], limit_s: float) -> Kill:
+    """SIGKILL `stages`, start them again at once, and watch the books come back."""
+    clients.remember_epochs()
+    books = clients.outstanding()
+    began = time.monotonic()
+    await asyncio.gather(*(system.kill(stage) for stage in stages))
+    starting = asyncio.gather(*(system.run(stage) for stage in stages))
+    times: dict[str, float] = {}
+
+    def note(what: str, happened: bool) -> None:
+        if happened:
+            times.setdefault(what, time.monotonic() - began)
+
+    async with asyncio.timeout(limit_s):
+        while (left := clients.outstanding()) or not starting.done():
+            note("ready", starting.done())
+            note("flagged", clients.live() < books)
+            note("half", left <= books // 2)
+            await asyncio.sleep(0.02)
+    recovered = time.monotonic() - began
+    await starting
+    return Kill(
+        "+".join(stages),
+        times.get("ready", recovered),
+        times.get("flagged", 0.0),
+        times.get("half", recovered),
+        recovered,
     )
 
 
+async def run(
+    *,
+    events: int,
+    outcomes: int,
+    kills: int,
+    venue_kills: int = 0,
+    seed: int = 7,
+    rate: int = 500,
+    limit_s: float = 60,
+    say: bool = False,
+) -> Result:
+    """One system; `kills` SIGKILLs of the orderbook service at random moments, then `venue_kills` of it and
+    the normalizer together, so that the books come from the venues.
+
+    Raises:
+        TimeoutError: the books were not all back within `limit_s`.
+    """
+    rng = random.Random(seed)
+    async with AsyncExitStack() as stack:
+        system = System(stack, seed)
+        began = time.monotonic()
+        pairs = await system.start(events, outcomes, rate)
+        clients = Clients(pairs, system.control)
+        sockets: list[ClientConnection] = []
+        for patterns in ([">"], PLAIN_PATTERNS):
+            socket = await stack.enter_async_context(
+                connect(system.url, max_size=None, ping_interval=None, max_queue=None)
+            )
+            await socket.send(orjson.dumps({"op": "subscribe", "id": "1", "books": patterns}), text=True)
+            sockets.append(socket)
+        clients.watch(*sockets)
+        stack.push_async_callback(clients.stop)
+        async with asyncio.timeout(180):
+            while clients.live() < len(pairs):
+                await asyncio.sleep(0.05)
+        result = Result(len(pairs), time.monotonic() - began)
+        plan = [("orderbook",)] * kills + [("aggregator", "orderbook")] * venue_kills
+        for stages in plan:
+            await asyncio.sleep(rng.uniform(0.2, 3.0))
+            one = await strike(system, clients, stages, limit_s)
+            names = list(clients.verifier.mirrors)
+            await clients.judge_now(rng.sample(names, min(len(names), _SAMPLE)))
+            result.kills.append(one)
+            if say:
+                print(
+                    f"{one.what:22} flagged {one.flagged_s:5.2f} s  started {one.ready_s:5.2f} s  "
+                    f"half back {one.half_s:5.2f} s  all exact {one.recovered_s:5.2f} s",
+                    flush=True,
+                )
+            if clients.ended():
+                raise AssertionError("a client's connection ended")
+        # What was recovered last is judged too.
+        await asyncio.sleep(2)
+        await clients.stop()
+        result.checked = clients.verifier.deltas + clients.plain.checks
+        result.compared = clients.verifier.compared + clients.compared
+        result.wrong = clients.problems()
+        return result
+
+
+def _line(name: str, times: list[float]) -> str:
+    times = sorted(times)
+    return f"{name}: {times[0]:.2f} to {times[-1]:.2f} s, median {times[len(times) // 2]:.2f} s"
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--events", type=int, default=50)
+    parser.add_argument("--outcomes", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--venue-kills", type=int, default=3)
+    parser.add_argument("--rate", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=7)
+    chosen = parser.parse_args()
+    print(machine())
+    found = await run(
+        events=chosen.events,
+        outcomes=chosen.outcomes,
+        kills=chosen.kills,
+        venue_kills=chosen.venue_kills,
+        rate=chosen.rate,
+        seed=chosen.seed,
+        say=True,
+    )
+    print(
+        f"{found.books} books, {chosen.rate} venue transactions/s; "
+        f"all live {found.follow_s:.1f} s after the first stage began"
+    )
+    for what in dict.fromkeys(one.what for one in found.kills):
+        times = [one.recovered_s for one in found.kills if one.what == what]
+        print(_line(f"{len(times)} kills of {what}, all exact again, process start included", times))
+    print(f"{found.checked} digests verified, {found.compared} legs of books compared with the truth")
+    print("\n".join(found.wrong) or "nothing wrong")
+    return 1 if found.wrong else 0
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(asyncio.run(main()))

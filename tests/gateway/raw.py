@@ -8,6 +8,8 @@ import os
 import struct
 from typing import Any
 
+WAIT_S = 8.0
+
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
@@ -83,7 +85,7 @@ class RawClient:
 
     async def until(self, opcode: int) -> bytes:
         """Payload of the next frame with this opcode."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(WAIT_S):
             while True:
                 found, payload = await self.frame()
                 if found == opcode:
@@ -101,7 +103,7 @@ class RawClient:
         """The code of the server's close frame; the stream must end after it."""
         payload = await self.until(8)
         self.send(frame(8, payload[:2]))
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(WAIT_S):
             while (await self.frame())[0] != -1:
                 pass
         return int(struct.unpack("!H", payload[:2])[0])

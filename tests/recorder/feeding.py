@@ -8,8 +8,8 @@ import orjson
 
 from wup import subjects
 from wup.bus import LocalBus
+from wup.playback import reader
 from wup.raw import Kind, Meta
-from wup.replay import reader
 
 US = 1_795_353_600_000_000
 

@@ -20,8 +20,8 @@ from wup.mapping.catalogue import VenueMarket
 from wup.mapping.table import BookInfo, Leg, MappingTable
 from wup.normalizer.service import NormalizerService
 from wup.orderbook import OrderbookService
+from wup.playback.run import comparable
 from wup.recorder import Recorder
-from wup.replay.run import comparable
 from wup.sim import SimSettings, Simulators
 from wup.venues.registry import VENUES
 
@@ -125,7 +125,7 @@ async def pipeline(
 
 def replayed(files: list[str]) -> tuple[list[bytes], list[str]]:
     """Everything that a replay of `files` publishes, and the lines that it could not read."""
-    from wup.replay import run
+    from wup.playback import run
 
     messages: list[bytes] = []
 

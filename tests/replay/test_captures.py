@@ -13,7 +13,7 @@ import pytest
 from replay.tapes import kalshi_capture, kalshi_tape, polymarket_array, polymarket_tape, write
 from venues.kal import naive
 from wup._core import MirrorBook, market_hash, unmapped_aggregate
-from wup.replay import cli_run, run
+from wup.playback import cli_run, run
 
 Levels = list[tuple[str, str]]
 

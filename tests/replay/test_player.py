@@ -17,10 +17,10 @@ from venues.poly import raw as poly_raw
 from wup.errors import SettingsError
 from wup.mapping.table import Leg, MappingTable
 from wup.normalizer.engine import Engine
+from wup.playback import cli_run, reader, run
+from wup.playback.record import RecordWriter, line
+from wup.playback.run import comparable
 from wup.raw import Meta
-from wup.replay import cli_run, reader, run
-from wup.replay.record import RecordWriter, line
-from wup.replay.run import comparable
 from wup.venues.registry import VENUES
 
 T = 1_795_353_600_000_000
@@ -202,6 +202,15 @@ def test_a_bad_line_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
         b'{"rx_us":1,"platform":"kalshi","raw_b64":"!"}',
         b'{"rx_us":1,"platform":"kalshi","raw":"{}","n":"1"}',
         b'{"rx_us":1,"platform":7,"raw":"{}"}',
+        b'{"kind":["open"],"rx_us":1,"platform":"kalshi"}',
+        b'{"rx_us":-1,"platform":"kalshi","raw":"{}"}',
+        b'{"rx_us":9223372036854775808,"platform":"kalshi","raw":"{}"}',
+        b'{"rx_us":1e99,"platform":"kalshi","raw":"{}"}',
+        b'{"rx_us":1,"platform":"kalshi","raw":"{}","n":-1}',
+        b'{"rx_us":1,"platform":"kalshi","raw":"{}","n":18446744073709551616}',
+        b'{"kind":"start","rx_us":1,"epoch":-1}',
+        b'{"kind":"start","rx_us":1,"epoch":9223372036854775807}',
+        b'{"kind":"mapping","rx_us":1,"version":1,"table":[],"epoch":9223372036854775808}',
     ]
     path.write_bytes(b"\n".join([*broken, b"", good, b""]))
     summary = cli_run([str(path)], None)

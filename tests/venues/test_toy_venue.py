@@ -17,7 +17,7 @@ from wup.aggregator import Aggregator
 from wup.bus import LocalBus, Message
 from wup.clock import SystemClock
 from wup.normalizer.service import NormalizerService
-from wup.replay import run
+from wup.playback import run
 from wup.venues.registry import VENUES
 
 A = "TOY.A"

@@ -38,9 +38,9 @@ class Bus(Protocol):
         payload: bytes,
         headers: Mapping[str, str] | None = None,
         reply: str | None = None,
-    ) -> None:
-        """Hand over one message. Never blocks and never raises for want of a reader; a full outbound
-        queue drops, counts, and tells the callbacks given to `on_loss`."""
+    ) -> bool:
+        """Hand over one message; False: it was dropped. Never blocks and never raises for want of a reader; a
+        full outbound queue drops, counts, and tells the callbacks given to `on_loss`."""
         ...
 
     async def subscribe(self, pattern: str, handler: Handler) -> Subscription:

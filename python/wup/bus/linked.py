@@ -44,13 +44,14 @@ class LinkedBus:
         payload: bytes,
         headers: Mapping[str, str] | None = None,
         reply: str | None = None,
-    ) -> None:
+    ) -> bool:
         if subject.startswith("_INBOX.") and not subject.startswith("_INBOX.local."):
-            self._remote.publish(subject, payload, headers, reply)
-            return
+            return self._remote.publish(subject, payload, headers, reply)
         self._local.publish(subject, payload, headers, reply)
-        if subject.startswith(self._forward):
-            self._remote.publish(subject, payload, headers, reply)
+        if not subject.startswith(self._forward) or self._remote.publish(subject, payload, headers, reply):
+            return True
+        # Dropped is what no reader got: those here are the ones whose state depends on it.
+        return self._local.read_by_anyone(subject)
 
     async def subscribe(self, pattern: str, handler: Handler) -> Subscription:
         here = await self._local.subscribe(pattern, handler)

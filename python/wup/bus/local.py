@@ -47,12 +47,12 @@ class LocalBus:
         payload: bytes,
         headers: Mapping[str, str] | None = None,
         reply: str | None = None,
-    ) -> None:
+    ) -> bool:
         handlers = self._routes.get(subject)
         if handlers is None:
             handlers = self._route(subject)
         if not handlers:
-            return
+            return True
         message = Message(subject, payload, headers, reply)
         for handler in handlers:
             try:
@@ -60,6 +60,12 @@ class LocalBus:
             except Exception as error:
                 platform = subject.split(".", 2)[1] if "." in subject else ""
                 logs.bad_input("bus", platform, "handler_error", payload, error=repr(error))
+        return True
+
+    def read_by_anyone(self, subject: str) -> bool:
+        """Would a message on `subject` reach a handler?"""
+        handlers = self._routes.get(subject)
+        return bool(self._route(subject) if handlers is None else handlers)
 
     def _route(self, subject: str) -> tuple[Handler, ...]:
         handlers = tuple(h for pattern, h in self._entries if subjects.subject_matches(pattern, subject))

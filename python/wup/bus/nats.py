@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription as ClientSubscription
 
 _QUEUE_BYTES = 64 * 1024 * 1024
+_MESSAGE_BYTES = 512
+"""What a waiting message takes beside its payload."""
 _READER_BYTES = 64 * 1024 * 1024
 _READER_MESSAGES = 65_536
 
@@ -123,15 +125,16 @@ class NatsBus:
         payload: bytes,
         headers: Mapping[str, str] | None = None,
         reply: str | None = None,
-    ) -> None:
-        if self._queued + len(payload) > _QUEUE_BYTES or not self._client.is_connected:
+    ) -> bool:
+        if self._queued + len(payload) + _MESSAGE_BYTES > _QUEUE_BYTES or not self._client.is_connected:
             DROPPED.labels("nats_out").inc()
             self._lost("overflow" if self._client.is_connected else "disconnected")
-            return
+            return False
         self._queue.append((subject, payload, headers, reply))
-        self._queued += len(payload)
+        self._queued += len(payload) + _MESSAGE_BYTES
         if len(self._queue) == 1:
             self._wake.set()
+        return True
 
     async def _write(self) -> None:
         client = self._client
@@ -151,7 +154,7 @@ class NatsBus:
                     self._lost("unsent")
                     logs.bad_input("bus", "", "unsent", subject, error=repr(problem))
                 queue.popleft()
-                self._queued -= len(payload)
+                self._queued -= len(payload) + _MESSAGE_BYTES
 
     def _lost(self, why: str) -> None:
         for callback in self._losses:

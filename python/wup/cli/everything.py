@@ -51,7 +51,7 @@ class Everything(runtime.Process):
             "ws": f"ws://{host}:{gateway.port}/ws",
             "http": f"http://{host}:{books.port}",
             "events": f"http://{host}:{events.port}",
-            "metrics": f"http://{host}:{metrics}/metrics",
+            "metrics": f"http://{settings.metrics_host}:{metrics}/metrics",
             "nats": redacted(self.nats_url),
             "redis": redacted(self.redis_url),
         }

@@ -108,7 +108,7 @@ def register(app: typer.Typer) -> None:
 
         from wup import logs
         from wup.errors import SettingsError
-        from wup.replay import cli_run
+        from wup.playback import cli_run
 
         logs.configure("warning")
         try:

@@ -9,7 +9,6 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from wup import __version__, problem
-from wup.access import Access, AccessCheck
 from wup.mapping.catalogue import CatalogueError, EventNotFound, MarketStatus, VenueEventRecord
 from wup.mapping.records import market_fields
 from wup.mapping.rest import write_json
@@ -37,7 +36,6 @@ def make_app(service: EventService) -> FastAPI:
     """The application over one service."""
     app = FastAPI(title="WUP event service", version=__version__, docs_url=None, redoc_url=None)
     problem.install(app)
-    app.add_middleware(AccessCheck, access=Access.of(service.settings))
     _events(app, service)
     _tracking(app, service)
     _mappings(app, service)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wup import config, logs
+from wup.access import Access
 from wup.clock import SYSTEM_CLOCK
 from wup.errors import SettingsError
 from wup.events.discovery import Attempt, Discovery
 from wup.events.http import make_app
 from wup.events.publisher import Publisher
+from wup.http_guard import HttpGuard
 from wup.http_server import HttpServer
 from wup.mapping.catalogue import EventNotFound
 from wup.mapping.compile import Compiler
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _FIRST_ROUND_S = 3.0
 _FILES_CHECK_S = 1.0
+_DEADLINE_S = 30.0
 
 
 class EventService:
@@ -92,7 +95,9 @@ class EventService:
         }
         self._tasks: list[asyncio.Task[None]] = []
         setting, port = http or self._port()
-        self._http = HttpServer(make_app(self), settings.bind_host, port, setting)
+        # Following an event asks its venue, which may take its time.
+        guarded = HttpGuard(make_app(self), Access.of(settings), deadline_s=_DEADLINE_S)
+        self._http = HttpServer(guarded, settings.bind_host, port, setting)
         self._take_files(self._files)
 
     # --- life cycle ---

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import httpx2
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from wup.gateway.guard import Guard
+from wup import __version__
+from wup.problem import install, problem
+from wup.web import CONTENT_SECURITY_POLICY, assets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from uvicorn._types import ASGI3Application, ASGIApplication
-
-    from wup.gateway.core import Core
+    from wup.web import Asset
 
 _TIMEOUT_S = 5.0
 _PASS_ON = ("etag", "content-type", "retry-after", "link")
 _ASK = ("if-none-match", "accept")
 _MAX_ANSWER = 16 * 1024 * 1024
-
-
-def problem(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """An RFC 9457 answer."""
-    return JSONResponse(
-        {"type": "about:blank", "title": title, "status": status, "detail": detail},
-        status_code=status,
-        media_type="application/problem+json",
-        headers=headers,
-    )
 
 
 class Upstream:
@@ -50,22 +40,22 @@ class Upstream:
             try:
                 answer = await self._client.get(address, headers=headers)
             except httpx2.HTTPError as error:
-                last = problem(502, "Bad Gateway", f"orderbook service: {type(error).__name__}")
+                last = problem(502, f"orderbook service: {type(error).__name__}")
                 continue
             if answer.status_code == httpx2.codes.UNAUTHORIZED:
                 # The gateway's token, not the client's: it has shown that it may ask.
-                return problem(502, "Bad Gateway", "orderbook service: token refused (ORDERBOOK_TOKEN_FILE)")
+                return problem(502, "orderbook service: token refused (ORDERBOOK_TOKEN_FILE)")
             if answer.status_code == httpx2.codes.MISDIRECTED_REQUEST:
                 # Another shard's book, or a name that the service does not go by.
-                last = last or problem(502, "Bad Gateway", "orderbook service: misdirected request")
+                last = last or problem(502, "orderbook service: misdirected request")
                 continue
             passed = {name: answer.headers[name] for name in _PASS_ON if name in answer.headers}
             if len(answer.content) > _MAX_ANSWER:
-                return problem(502, "Bad Gateway", "orderbook service: answer too large")
+                return problem(502, "orderbook service: answer too large")
             last = Response(answer.content, status_code=answer.status_code, headers=passed)
             if answer.status_code != httpx2.codes.NOT_FOUND:
                 return last
-        return last or problem(502, "Bad Gateway", "no orderbook service")
+        return last or problem(502, "no orderbook service")
 
     async def get_list(self, path: str, query: str, headers: dict[str, str], key: str) -> Response:
         """A list that every shard has a part of, merged in id order."""
@@ -82,7 +72,7 @@ class Upstream:
                 more = more or bool(body.get("next"))
             except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
                 # Half a list would look like a whole one.
-                return problem(502, "Bad Gateway", f"orderbook service: {type(error).__name__}")
+                return problem(502, f"orderbook service: {type(error).__name__}")
         name = "book" if key == "books" else "id"
         merged.sort(key=lambda item: str(item.get(name, "")))
         following = merged[-1].get(name) if more and merged else None
@@ -93,9 +83,15 @@ class Upstream:
         await self._client.aclose()
 
 
-def build(core: Core, upstream: Upstream, problems: Callable[[], list[str]]) -> ASGIApplication:
+def needs_no_token(path: str) -> bool:
+    """Health, the page and its files, and the documents of the interfaces say nothing about books."""
+    return not path.startswith("/v1/")
+
+
+def build(upstream: Upstream, problems: Callable[[], list[str]]) -> FastAPI:
     """The application; `problems` names why the gateway is not ready."""
-    app = FastAPI(title="WUP gateway", docs_url=None, redoc_url=None)
+    app = FastAPI(title="WUP gateway", version=__version__, docs_url=None, redoc_url=None)
+    install(app)
     page = resources.files("wup.gateway").joinpath("page.html").read_text("utf-8")
 
     @app.get("/healthz")
@@ -116,10 +112,13 @@ def build(core: Core, upstream: Upstream, problems: Callable[[], list[str]]) -> 
         """A page that shows the books live."""
         return HTMLResponse(page)
 
+    for path, asset in assets().items():
+        app.add_api_route(path, _serving(asset), include_in_schema=False)
+
     @app.get("/ws", include_in_schema=False)
     async def upgrade() -> Response:
         """A plain request where a WebSocket is."""
-        return problem(426, "Upgrade Required", "this is a WebSocket", {"Upgrade": "websocket"})
+        return problem(426, "this is a WebSocket", headers={"Upgrade": "websocket"})
 
     @app.get("/v1/books")
     async def books(request: Request) -> Response:
@@ -141,17 +140,16 @@ def build(core: Core, upstream: Upstream, problems: Callable[[], list[str]]) -> 
         """One aggregate."""
         return await upstream.get(_path(request), request.url.query, _headers(request))
 
-    @app.exception_handler(404)
-    async def missing(request: Request, error: Exception) -> Response:
-        """Errors have one form."""
-        return problem(404, "Not Found", "no such resource")
+    return app
 
-    @app.exception_handler(405)
-    async def refused(request: Request, error: Exception) -> Response:
-        """Only reading is offered."""
-        return problem(405, "Method Not Allowed", "GET only", {"Allow": "GET"})
 
-    return Guard(cast("ASGI3Application", app), core)
+def _serving(asset: Asset) -> Callable[[], Awaitable[Response]]:
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "ETag": asset.etag}
+
+    async def serve() -> Response:
+        return Response(asset.body, media_type=asset.content_type, headers=headers)
+
+    return serve
 
 
 def _headers(request: Request) -> dict[str, str]:

@@ -17,10 +17,11 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from wup import logs
+from wup.access import client_address
 from wup.gateway.frame import Control
 from wup.gateway.outbox import Outbox
 from wup.gateway.session import Session
-from wup.metrics import CLIENTS, CLOSED
+from wup.metrics import CLIENTS, CLOSED, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._address = ""
         self._admitted = False
+        self._grant: Grant | None = None
         self._session: Session | None = None
         self._box: Outbox | None = None
         self._fragments: list[bytes] = []
@@ -97,9 +99,7 @@ class Connection(asyncio.Protocol):
             code = self._code or (received.code if received is not None else CloseCode.ABNORMAL_CLOSURE)
             CLOSED.labels(str(int(code)) if int(code) in _COUNTED else "other").inc()
             logs.log("gateway").info("closed", connection=self._session.name, code=int(code))
-        if self._admitted:
-            self._core.admission.leave(self._address)
-            self._admitted = False
+        self._release()
 
     def pause_writing(self) -> None:
         if self._box is not None:
@@ -114,6 +114,15 @@ class Connection(asyncio.Protocol):
         self._write_protocol()
 
     def data_received(self, data: bytes) -> None:
+        try:
+            self._received(data)
+        except Exception as error:  # one connection's fault must not reach the others
+            logs.log("gateway").error("connection failed", peer=self._address, error=repr(error))
+            self._close_now(1011, "server fault")
+            if self._session is None:
+                self._transport.abort()
+
+    def _received(self, data: bytes) -> None:
         self._conn.receive_data(data)
         for event in self._conn.events_received():
             if isinstance(event, Request):
@@ -122,6 +131,8 @@ class Connection(asyncio.Protocol):
                 self._frame(event)
             if self._code is not None:
                 break
+            if not self._fragments:
+                self._partial_at = None
         self._write_protocol()
         partial = bool(self._fragments) or bool(self._conn.reader.buffer)
         if not partial:
@@ -141,12 +152,19 @@ class Connection(asyncio.Protocol):
                 return
         else:
             self._conn.send_response(refusal)
+            REFUSED.labels(str(refusal.status_code)).inc()
+            if self._core.refusals.take(self._core.clock.monotonic()):
+                logs.log("gateway").info("refused", peer=self._address, status=refusal.status_code)
         self._release()
 
     def _release(self) -> None:
         if self._admitted:
             self._admitted = False
             self._core.admission.leave(self._address)
+        if self._grant is not None and self._session is None:
+            assert self._core.tokens is not None
+            self._core.tokens.let_go(self._grant)
+            self._grant = None
 
     def _refusal(self, request: Request) -> Response | None:
         """Why this client may not come in, as the HTTP answer; cheap checks first."""
@@ -164,10 +182,20 @@ class Connection(asyncio.Protocol):
             return self._reject(status.FORBIDDEN, "Origin not allowed")
         if query and any(part.split("=")[0].lower() == "token" for part in query.split("&")):
             return self._reject(status.BAD_REQUEST, "a token does not belong in the address")
+        if self._core.overload.busy:
+            return self._reject(status.SERVICE_UNAVAILABLE, "overloaded", retry_s=2)
+        forwarded = request.headers.get_all("X-Forwarded-For")
+        self._address = client_address(self._address, forwarded, self._core.access.proxies)
         why = self._core.admission.admit(self._address, self._core.clock.monotonic())
         if why is not None:
             return self._reject(status.SERVICE_UNAVAILABLE, why, retry_s=1)
         self._admitted = True
+        tokens, token = self._core.tokens, _bearer(request)
+        if tokens is not None and token is not None:
+            grant = tokens.find(token, self._core.clock.now_us())
+            if grant is not None and not tokens.hold(grant, self._core.limits.ws_per_token):
+                return self._reject(status.SERVICE_UNAVAILABLE, "too many connections of this token", 1)
+            self._grant = grant
         return None
 
     def _reject(self, status: http.HTTPStatus, text: str, retry_s: int | None = None) -> Response:
@@ -179,14 +207,11 @@ class Connection(asyncio.Protocol):
     def _open(self, request: Request) -> None:
         core = self._core
         self._write_protocol()
-        grant: Grant | None = None
-        token = _bearer(request)
-        if core.tokens is not None and token is not None:
-            grant = core.tokens.find(token, core.clock.now_us())
-            if grant is None:
-                self._close_now(4401, "token unknown or expired")
-                self._release()
-                return
+        if core.tokens is not None and _bearer(request) is not None and self._grant is None:
+            logs.log("gateway").info("auth", peer=self._address, accepted=False)
+            self._close_now(4401, "token unknown or expired")
+            self._release()
+            return
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
             # What a stopped reader can tie up is this, the transport's and the outbox's limit together. What
@@ -199,8 +224,10 @@ class Connection(asyncio.Protocol):
         self._session = session
         self._slot = core.enter(self)
         CLIENTS.inc()
-        logs.log("gateway").info("connected", connection=session.name, peer=self._address)
-        session.open(self, self._box, grant)
+        logs.log("gateway").info(
+            "connected", connection=session.name, peer=self._address, token=self._grant is not None
+        )
+        session.open(self, self._box, self._grant)
 
     # --- frames in --------------------------------------------------------------------------------
 
@@ -307,6 +334,10 @@ class Connection(asyncio.Protocol):
                 self._session.check(now)
             except Exception as error:  # one connection's fault must not reach the others
                 self._session.broken(error)
+
+    def backlog(self) -> int:
+        """Bytes that wait for this client outside the kernel."""
+        return 0 if self._box is None else self._box.backlog()
 
     def goodbye(self, in_ms: int, jitter_ms: int) -> None:
         """Tell the client that the gateway stops."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from wup.bucket import Bucket
+
 if TYPE_CHECKING:
     from wup.access import Access
     from wup.clock import Clock
@@ -12,10 +14,13 @@ if TYPE_CHECKING:
     from wup.gateway.hub import Hub
     from wup.gateway.limits import Admission, Limits
     from wup.gateway.outbox import Wakeup
+    from wup.gateway.overload import Overload
     from wup.gateway.tokens import Tokens
 
 SLOTS = 10
 """Connections are looked at in this many groups, one group per tick."""
+
+_REFUSALS_A_SECOND = 10  # lines in the log; all are counted
 
 
 @dataclass
@@ -27,8 +32,10 @@ class Core:
     hub: Hub
     wakeup: Wakeup
     admission: Admission
+    overload: Overload
     access: Access
     tokens: Tokens | None
+    refusals: Bucket = field(default_factory=lambda: Bucket(_REFUSALS_A_SECOND, _REFUSALS_A_SECOND, 0.0))
     draining: bool = False
     groups: tuple[set[Connection], ...] = field(default_factory=lambda: tuple(set() for _ in range(SLOTS)))
     _opened: int = 0

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from wup.access import group
+from wup.bucket import Bucket
 from wup.config import EnvSettings
 
 Count = Annotated[int, Field(gt=0)]
@@ -22,6 +24,7 @@ class Limits(EnvSettings):
     ws_patterns: Count = 256
     ws_books: Count = 5_000
     ws_per_address: Count = 32
+    ws_per_token: Count = 64
     ws_connections: Count = 2_000
     ws_connects_per_second: Count = 100
     ws_heartbeat_ms: Count = 1_000
@@ -38,31 +41,12 @@ class Limits(EnvSettings):
     ws_handshake_s: Seconds = 5.0
     ws_frame_s: Seconds = 10.0
     ws_fragments: Count = 16
-
-
-class Bucket:
-    """A token bucket: `rate` a second, `burst` at once. Time is passed in, in seconds."""
-
-    __slots__ = ("_at", "_burst", "_left", "_rate")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._left = burst
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Use one token; False when there is none."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
+    ws_lag_ms: Count = 100
+    ws_waiting_bytes: Count = 536_870_912
 
 
 class Admission:
-    """Counts connections: per address, in all, and new ones per second."""
+    """Counts connections: per address (IPv6: per /64), in all, and new ones per second."""
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -77,6 +61,7 @@ class Admission:
 
     def admit(self, address: str, now: float) -> str | None:
         """None and the place is taken, or the reason why not."""
+        address = group(address)
         if self._total >= self._limits.ws_connections:
             return "too many connections"
         if self._by_address.get(address, 0) >= self._limits.ws_per_address:
@@ -89,6 +74,7 @@ class Admission:
 
     def leave(self, address: str) -> None:
         """Give the place back."""
+        address = group(address)
         self._total -= 1
         left = self._by_address.get(address, 0) - 1
         if left > 0:

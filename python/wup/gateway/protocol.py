@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,12 +86,19 @@ def parse(data: bytes, depth: int) -> Op:
     try:
         if _deeper(body, depth):
             raise Fault("bad_request", f"nested deeper than {depth}")
+        json.loads(data, object_pairs_hook=_unique)
         if known_id is None:
             raise Fault("bad_request", "id is a string of 1 to 36 printable ASCII characters")
         return _op(body, known_id)
     except Fault as fault:
         fault.id = known_id
         raise
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    """A key that comes twice means different things to different readers, so it means nothing here."""
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise Fault("bad_json", "a key comes twice")
 
 
 def _printable(value: object) -> bool:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any, cast
 
 from wup import config, logs, subjects
 from wup.access import Access
 from wup.errors import SettingsError
 from wup.gateway import app
+from wup.gateway.connection import Connection
 from wup.gateway.core import SLOTS, Core
 from wup.gateway.hub import Hub
 from wup.gateway.limits import Admission, Limits
 from wup.gateway.mirror import Mirrors
 from wup.gateway.outbox import Wakeup
-from wup.gateway.server import Server
+from wup.gateway.overload import Overload
 from wup.gateway.tokens import Tokens
+from wup.http_guard import HttpGuard
+from wup.http_server import HttpServer
 from wup.metrics import LATENCY
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ _TICK_S = 0.025
 _TOKENS_S = 2.0
 _LOSSES = frozenset({"slow_reader", "disconnected", "reconnected"})
 _GOODBYE_MS = 5_000
+_HTTP_DEADLINE_S = 10.0  # several shards may be asked in turn
 
 
 class Gateway:
@@ -56,18 +61,39 @@ class Gateway:
         hub = Hub(wakeup, clock, loop)
         self._mirrors = hub.mirrors = Mirrors(source, hub, clock)
         limits = limits or config.load(Limits)
+        tokens = None if settings.tokens_file is None else Tokens(settings.tokens_file)
         self._core = Core(
             limits=limits,
             clock=clock,
             hub=hub,
             wakeup=wakeup,
             admission=Admission(limits, clock.monotonic()),
-            access=Access((*settings.allowed_hosts, settings.bind_host), settings.allowed_origins),
-            tokens=None if settings.tokens_file is None else Tokens(settings.tokens_file),
+            overload=Overload(limits, SLOTS),
+            access=Access(
+                (*settings.allowed_hosts, settings.bind_host),
+                settings.allowed_origins,
+                tokens,
+                clock,
+                proxies=settings.trusted_proxies,
+                open_paths=app.needs_no_token,
+            ),
+            tokens=tokens,
         )
         self._upstream = app.Upstream(settings.orderbook_service_url, settings.orderbook_token())
-        application = app.build(self._core, self._upstream, self.problems)
-        self._server = Server(application, self._core, settings.bind_host, settings.ws_port)
+        self._server = HttpServer(
+            HttpGuard(
+                app.build(self._upstream, self.problems),
+                self._core.access,
+                deadline_s=_HTTP_DEADLINE_S,
+                clock=clock,
+            ),
+            settings.bind_host,
+            settings.ws_port,
+            "WS_PORT",
+            receive_s=limits.ws_handshake_s,
+            # Config stores the class and calls it; a partial is called the same way.
+            ws=cast("Any", functools.partial(Connection, core=self._core)),
+        )
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -123,12 +149,20 @@ class Gateway:
     async def _tick(self) -> None:
         """Look at every connection about four times a second, a tenth of them at a time."""
         slot = 0
+        core = self._core
+        now = self._clock.monotonic()
         while True:
+            due = now + _TICK_S
             await asyncio.sleep(_TICK_S)
             slot = (slot + 1) % SLOTS
             now = self._clock.monotonic()
-            for connection in list(self._core.groups[slot]):
+            core.overload.ticked(now, now - due)
+            waiting = 0
+            for connection in list(core.groups[slot]):
                 connection.check(now)
+                waiting += connection.backlog()
+            if core.overload.weigh(slot, waiting):
+                core.overload.shed(core.connections())
 
     async def _reload_tokens(self) -> None:
         while True:

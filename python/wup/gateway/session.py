@@ -7,10 +7,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wup import logs
+from wup.bucket import Bucket
 from wup.gateway import pattern as patterns
 from wup.gateway import protocol
 from wup.gateway.frame import control
-from wup.gateway.limits import Bucket
 from wup.gateway.protocol import Fault, Op, Options
 from wup.gateway.reading import Reading
 
@@ -77,7 +77,7 @@ class Session:
         """The connection is up: greet."""
         self._wire = wire
         self.box = self._reading.box = box
-        self._grant = grant
+        self._grant = grant  # counted by the connection already
         limits = self._limits
         self._say(
             {
@@ -102,6 +102,8 @@ class Session:
         self.ended = True
         self._reading.end_all()
         self.box.close()
+        if self._tokens is not None and self._grant is not None:
+            self._tokens.let_go(self._grant)
 
     def say_goodbye(self, in_ms: int, jitter_ms: int) -> None:
         """The gateway stops."""
@@ -175,6 +177,8 @@ class Session:
             return
         if self._tokens is not None and self._grant is None:
             raise self._fault(op, "unauthorized", "authenticate first")
+        if not self._in_force():
+            return
         if op.name == "subscribe":
             self._subscribe(op)
         elif op.name == "unsubscribe":
@@ -196,12 +200,19 @@ class Session:
             self._say({"type": "authenticated", "id": op.id, "scopes": [">"], "expires": None})
             return
         grant = self._tokens.find(op.token, now_us)
+        logs.log("gateway").info("auth", connection=self.name, accepted=grant is not None)
         if grant is None:
             self._say(self._fault(op, "unauthorized", "token unknown or expired").answer())
             self._close(4401, "token unknown or expired")
             return
         if not all(grant.allows(held.pattern) for held in self._reading.subscriptions.values()):
             raise self._fault(op, "forbidden", "the new token does not cover what is subscribed")
+        if not self._tokens.hold(grant, self._limits.ws_per_token):
+            self._say(self._fault(op, "rate_limited", "too many connections of this token").answer())
+            self._close(1013, "too many connections of this token")
+            return
+        if self._grant is not None:
+            self._tokens.let_go(self._grant)
         self._grant = grant
         self._say(
             {"type": "authenticated", "id": op.id, "scopes": list(grant.scopes), "expires": grant.expires}
@@ -336,8 +347,7 @@ class Session:
                 if now - self._opened > limits.ws_auth_s:
                     self._close(4408, "no auth")
                     return
-            elif not self._tokens.valid(self._grant, self._clock.now_us()):
-                self._close(4401, "token expired or revoked")
+            elif not self._in_force():
                 return
         if not self._subscribed_once and now - self._opened > limits.ws_first_subscribe_s:
             self._close(4408, "no subscribe")
@@ -351,6 +361,21 @@ class Session:
             if self.ended:
                 return
         self._keep_alive(now)
+
+    def _in_force(self) -> bool:
+        """Does the token still allow this? When its entry was changed: go on within the new one, or close."""
+        now_us = self._clock.now_us()
+        if self._tokens is None or self._grant is None or self._tokens.valid(self._grant, now_us):
+            return True
+        new = self._tokens.renewed(self._grant, now_us)
+        if new is None:
+            self._close(4401, "token expired or revoked")
+            return False
+        if not all(new.allows(held.pattern) for held in self._reading.subscriptions.values()):
+            self._close(4403, "the token does not cover what is subscribed any more")
+            return False
+        self._grant = new
+        return True
 
     def _keep_alive(self, now: float) -> None:
         limits = self._limits

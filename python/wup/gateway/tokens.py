@@ -36,3 +36,20 @@ class Tokens(access.TokensFile[Grant]):
 
     def __init__(self, path: str) -> None:
         super().__init__(path, _grant)
+        self._held: dict[str, int] = {}
+
+    def hold(self, grant: Grant, most: int) -> bool:
+        """Count one more connection of this token; False when it has `most` already."""
+        held = self._held.get(grant.digest, 0)
+        if held >= most:
+            return False
+        self._held[grant.digest] = held + 1
+        return True
+
+    def let_go(self, grant: Grant) -> None:
+        """One connection of this token fewer."""
+        left = self._held.get(grant.digest, 0) - 1
+        if left > 0:
+            self._held[grant.digest] = left
+        else:
+            self._held.pop(grant.digest, None)

@@ -24,7 +24,7 @@ from wup.mapping.catalogue import CatalogueError, EventNotFound
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from wup.clock import Clock
 
@@ -76,7 +76,7 @@ def _tls() -> ssl.SSLContext:
 
 
 class RestClient:
-    """GET requests to one venue's REST API.
+    """Requests to one venue's REST API.
 
     Args:
         platform: the venue's short name, for error texts.
@@ -112,11 +112,34 @@ class RestClient:
             EventNotFound: 404.
             CatalogueError: no usable answer after retries; `retry_after` where the venue said when.
         """
+        answer, _ = await self.fetch("GET", path, params=tuple((params or {}).items()), read=read_json)
+        return answer
+
+    async def fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        sign: Callable[[], Awaitable[dict[str, str]]] | None = None,
+        read: Callable[[bytes], Any] = orjson.loads,
+    ) -> tuple[Any, Mapping[str, str]]:
+        """The JSON body, read by `read`, and the headers of an answer.
+
+        Args:
+            sign: headers for one attempt, made anew for each.
+
+        Raises:
+            EventNotFound: 404.
+            CatalogueError: no usable answer after retries; `retry_after` where the venue said when.
+        """
         problem = CatalogueError(f"{self.platform}: no answer")
         for attempt in range(_ATTEMPTS):
             await self._bucket.take()
             try:
-                return await self._once(path, params)
+                headers = {} if sign is None else await sign()
+                return await self._once(method, path, params, body, headers, read)
             except EventNotFound:
                 raise
             except _Retry as retry:
@@ -129,10 +152,22 @@ class RestClient:
                     await asyncio.sleep(backoff.full_jitter(attempt, random.uniform, cap=2.0))
         raise problem
 
-    async def _once(self, path: str, params: Mapping[str, str] | None) -> Any:
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        params: Sequence[tuple[str, str]],
+        content: bytes | None,
+        headers: dict[str, str],
+        read: Callable[[bytes], Any],
+    ) -> tuple[Any, Mapping[str, str]]:
         url = self._base + path
+        if content is not None:
+            headers = {**headers, "content-type": "application/json"}
         try:
-            async with self._client.stream("GET", url, params=dict(params or {})) as response:
+            async with self._client.stream(
+                method, url, params=list(params), content=content, headers=headers
+            ) as response:
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
                     body += chunk
@@ -152,8 +187,8 @@ class RestClient:
             if len(body) > _INLINE_BYTES:
                 # An event of 2 MB takes 50 ms to read; in another thread nobody else waits for more than a
                 # switch of threads.
-                return await asyncio.to_thread(read_json, bytes(body))
-            return read_json(bytes(body))
+                return await asyncio.to_thread(read, bytes(body)), response.headers
+            return read(bytes(body)), response.headers
         except ValueError as error:
             raise CatalogueError(f"{self.platform}: {path}: not JSON: {error}") from error
 

@@ -20,10 +20,10 @@ from wup.normalizer.unheard import Unheard
 from wup.venues.base import LegChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from wup.mapping.table import MappingTable
-    from wup.model import Instrument
+    from wup.model import Instrument, Level
     from wup.normalizer.showing import Bad, Emit, Repair
     from wup.raw import Meta
     from wup.venues.base import Output, Venue
@@ -71,7 +71,7 @@ class Engine:
         self._bad = bad
         self._verdict = verdict
         self._lenient = discover is not None
-        self._followed = Followed(venues, epoch, bad, discover)
+        self._followed = Followed(venues, bad, discover)
         self._instruments = self._followed.instruments
         self._assets = self._followed.assets
         self._connections: dict[tuple[str, str], Connection] = {}
@@ -113,7 +113,8 @@ class Engine:
             self._marked(meta, connection, fields, now_us)
         elif meta.kind == "close" and connection is not None:
             why = fields.get("why")
-            self._close(connection, why if why in STATUS_REASONS else "disconnected", meta.rx_us, now_us)
+            known = isinstance(why, str) and why in STATUS_REASONS
+            self._close(connection, str(why) if known else "disconnected", meta.rx_us, now_us)
         elif meta.kind == "verdict":
             self._judged(meta, connection, fields, now_us)
         elif meta.kind == "catalog":
@@ -256,12 +257,14 @@ class Engine:
     ) -> None:
         """A decision that a clock or a failure made elsewhere: the asset is not shown from this connection
         until its next whole book, or until a verdict `live` takes it back."""
-        state, why = fields.get("state"), fields.get("why")
+        state: Any = fields.get("state")
+        why = fields.get("why")
         named = fields.get("assets", fields.get("asset"))
         if named == "all":
             named = list(self._assets[meta.platform])
         assets = [named] if isinstance(named, str) else named
-        if not isinstance(assets, list) or state not in STATES or not isinstance(why, str):
+        known = isinstance(state, str) and state in STATES
+        if not isinstance(assets, list) or not known or not isinstance(why, str):
             self._bad(meta.platform, "bad_record", f"verdict {fields!r}"[:120])
             return
         for asset_id in assets:
@@ -273,7 +276,7 @@ class Engine:
             if state == "live":
                 if judged is None or asset_id in judged.doubted or asset.state == "closed":
                     continue
-                if judged.normaliser.book(asset_id) is not None:
+                if judged.normaliser.levels(asset_id) is not None:
                     judged.live.add(asset_id)
                     self._showing.offer(judged, asset, now_us)
                 continue
@@ -283,6 +286,10 @@ class Engine:
                     # Something was lost: what is in memory is not to be shown again by a word alone.
                     judged.doubted.add(asset_id)
             self._showing.leave(meta.platform, judged, asset_id, state, why, fields.get("result"), now_us)
+            if judged is not None and state == "resync":
+                self._showing.outputs(
+                    judged, judged.normaliser.doubt((asset_id,), why, now_us), meta.rx_us, now_us
+                )
 
     # --- time and requests ------------------------------------------------------------------------
 
@@ -355,14 +362,24 @@ class Engine:
             if asset is None:
                 continue
             if asset.state == "live" and asset.owner is not None:
-                book = asset.owner.normaliser.book(asset_id)
-                if book is None:
+                levels = asset.owner.normaliser.levels(asset_id)
+                if levels is None:
                     asset.owed = True
                 else:
                     asset.owed = False
-                    self._showing.snapshot(asset, book, now_us)
+                    self._showing.snapshot(asset, levels, now_us)
             else:
                 self._showing.say_state(asset, now_us)
+
+    def shown(
+        self, platform: str, asset_id: str
+    ) -> tuple[str, int | None, tuple[Sequence[Level], Sequence[Level]]] | None:
+        """Subject, venue time and levels of an asset that is live and not in the middle of a transaction."""
+        asset = self._assets.get(platform, {}).get(asset_id)
+        if asset is None or asset.state != "live" or asset.owner is None or asset.owed:
+            return None
+        levels = asset.owner.normaliser.levels(asset_id)
+        return None if levels is None else (asset.subject, asset.venue_us, levels)
 
     def marks(self, now_us: int) -> list[tuple[str, bytes]]:
         """(subject, payload) per platform: the counters of assets that changed in the last two seconds and

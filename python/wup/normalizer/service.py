@@ -14,6 +14,7 @@ import orjson
 from wup import logs, subjects
 from wup.mapping.table import EMPTY
 from wup.metrics import HASH_CHECKS, LATENCY
+from wup.normalizer.audit import Audits
 from wup.normalizer.engine import Engine
 from wup.raw import Meta, read_meta
 from wup.venues.registry import VENUES
@@ -33,6 +34,7 @@ MARKS_S = 1.0
 STALLED_S = 0.5
 """A timer that comes this late means that we stood still, not the others."""
 CONTROL = "control.resync.*"
+AUDIT = "control.audit.*"
 
 
 class NormalizerService:
@@ -61,13 +63,16 @@ class NormalizerService:
             epoch=clock.now_us() // 1000 if epoch is None else epoch,
             instance=instance,
             venues=venues,
-            emit=bus.publish,
+            emit=self._emit,
             repair=self._repair,
             bad=self._bad,
             verdict=self._verdict,
             stamp=clock.now_us,
         )
         self.engine.set_table(table)
+        self._audits = Audits(self.engine.shown, clock)
+        self._journals = self._audits.journals
+        self._judging: set[asyncio.Task[None]] = set()
         self._latency = LATENCY.stage(STAGE)
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,14 +86,16 @@ class NormalizerService:
         """Subscribe, and begin timers and marks."""
         self._subscriptions.append(await self._bus.subscribe(subjects.RAW_ALL, self._record))
         self._subscriptions.append(await self._bus.subscribe(CONTROL, self._request))
+        self._subscriptions.append(await self._bus.subscribe(AUDIT, self._audit))
         self._tasks.append(asyncio.create_task(self._timers(), name=f"{STAGE}-timers"))
         self._tasks.append(asyncio.create_task(self._marks(), name=f"{STAGE}-marks"))
 
     async def stop(self) -> None:
         """No message is read or published after this returns."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._judging]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
         for subscription in self._subscriptions:
             await subscription.stop()
@@ -135,7 +142,35 @@ class NormalizerService:
         if message.reply is not None:
             self._bus.publish(message.reply, b"")
 
+    def _audit(self, message: Message) -> None:
+        """`{"audit","watch":[assets]}`, some time later `{"audit","books":{asset: book}}`, which is answered
+        with `{asset: verdict}` (`wup.normalizer.audit`)."""
+        platform = message.subject.split(".", 2)[2]
+        try:
+            fields = orjson.loads(message.payload)
+            audit, assets, books = str(fields["audit"]), fields.get("watch"), fields.get("books")
+            if isinstance(assets, list):
+                self._audits.watch(platform, audit, [str(asset) for asset in assets])
+            elif isinstance(books, dict) and message.reply is not None:
+                task = asyncio.create_task(self._judge(platform, audit, books, message.reply))
+                self._judging.add(task)
+                task.add_done_callback(self._judging.discard)
+            else:
+                raise ValueError("neither watch nor books with a reply")
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+            logs.bad_input(STAGE, platform, "bad_audit", message.payload, error=repr(error))
+
+    async def _judge(self, platform: str, audit: str, books: Mapping[str, Any], reply: str) -> None:
+        found = await self._audits.judge(platform, audit, books)
+        self._bus.publish(reply, orjson.dumps(found))
+        self._bus.publish(reply, b"")
+
     # --- out --------------------------------------------------------------------------------------
+
+    def _emit(self, subject: str, payload: bytes) -> None:
+        self._bus.publish(subject, payload)
+        if self._journals and subject in self._journals:
+            self._audits.keep(subject, payload)
 
     def _repair(self, platform: str, assets: tuple[str, ...], why: str, connection: str) -> None:
         request: dict[str, object] = {"assets": assets, "why": why, "source": "venue"}

@@ -11,7 +11,8 @@ from fastapi.responses import StreamingResponse
 
 from wup import __version__, problem
 from wup._core import CoreError, UnknownBook, format_micro
-from wup.access import Access, AccessCheck
+from wup.access import Access
+from wup.http_guard import HttpGuard
 from wup.http_server import HttpServer
 from wup.orderbook.shard import shard_of
 from wup.orderbook.view import aggregate_view, bbo_view
@@ -74,8 +75,8 @@ class OrderbookHttp:
         self._ready = ready if ready is not None else list
         self.app = self._application()
         own = Access(("localhost", "127.0.0.1", "[::1]", host), ())
-        self.app.add_middleware(AccessCheck, access=access if access is not None else own)
-        self._server = HttpServer(self.app, host, port, setting)
+        guarded = HttpGuard(self.app, access if access is not None else own)
+        self._server = HttpServer(guarded, host, port, setting)
 
     @property
     def port(self) -> int:

@@ -18,10 +18,10 @@ from wup import __version__, logs
 from wup.bus.base import Message
 from wup.errors import SettingsError
 from wup.metrics import DROPPED
+from wup.playback.record import line
 from wup.raw import read_meta
 from wup.recorder.metrics import DROPPED_QUEUE, RECORD_ERRORS, RECORDING
 from wup.recorder.state import State, closes
-from wup.replay.record import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

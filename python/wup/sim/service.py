@@ -48,7 +48,9 @@ class SimSettings(EnvSettings):
     sim_rate: Annotated[float, Field(gt=0, le=100_000)] = 300.0
     """Engine transactions per second, all markets together."""
     sim_extra_events: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Generated events beside the two named ones; four outcomes each, listed on both venues."""
+    """Generated events beside the two named ones, listed on both venues."""
+    sim_extra_outcomes: Annotated[int, Field(ge=1, le=200)] = 4
+    """Outcomes of each generated event."""
     sim_depth: Annotated[int, Field(ge=0, le=9_999)] = 0
     """Levels of each book, both sides together, on as fine a grid as that takes; 0 = usual books."""
     sim_venues: Annotated[tuple[str, ...], NoDecode] = _VENUES
@@ -95,7 +97,7 @@ class Simulators:
         self.settings = settings if settings is not None else SimSettings()
         self.clock = clock
         chosen = self.settings
-        self.world = build_world(chosen.sim_extra_events)
+        self.world = build_world(chosen.sim_extra_events, outcomes_per_event=chosen.sim_extra_outcomes)
         self.model = MarketModel(
             self.world,
             seed=chosen.sim_seed,
@@ -241,7 +243,7 @@ class Simulators:
 
     def _routes(self, exchange: Exchange) -> Any:
         if isinstance(exchange, KalshiExchange):
-            return KalshiRest(exchange, self.clock.now_us).router()
+            return KalshiRest(exchange, self.clock.now_us, self._key).router()
         if isinstance(exchange, PolymarketExchange):
             return PolymarketRest(exchange, self.clock.now_us).router()
         raise TypeError(f"no REST routes for {exchange.platform}")

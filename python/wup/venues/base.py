@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from wup._core import VenueBook
     from wup.mapping.catalogue import Catalogue
-    from wup.model import Instrument, LegState, VenueEvent
+    from wup.model import Instrument, LegState, Level, VenueEvent
 
 
 class ExchangeAdapter(Protocol):
@@ -33,18 +32,17 @@ class ExchangeAdapter(Protocol):
 
 
 # --- what a normaliser puts out -------------------------------------------------------------------
-# Not frozen: one is made for every frame, and a frozen one takes three times as long to make.
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BookReplaced:
-    """The asset's whole book is now `Normaliser.book(asset_id)`: publish a snapshot."""
+    """The asset's whole book is now in `Normaliser.book(asset_id)`: publish a snapshot."""
 
     asset_id: str
     venue_us: int | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BookChanged:
     """New absolute sizes, one venue transaction."""
 
@@ -54,7 +52,7 @@ class BookChanged:
     venue_us: int | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class TradeSeen:
     """A trade in the asset's own coordinates."""
 
@@ -67,7 +65,7 @@ class TradeSeen:
     block: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class LegChanged:
     """The leg leaves or changes state (it becomes live by `BookReplaced` only)."""
 
@@ -77,7 +75,7 @@ class LegChanged:
     result: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RepairWanted:
     """The venue must be asked for fresh books of these assets."""
 
@@ -85,7 +83,7 @@ class RepairWanted:
     why: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BadInput:
     """Something in the frame could not be used; `kind` is the counter's label."""
 
@@ -115,12 +113,17 @@ class Normaliser(Protocol):
         """Deadlines that passed by `now_us`: open transactions, missing first books."""
         ...
 
+    def doubt(self, assets: Iterable[str], why: str, now_us: int) -> list[Output]:
+        """It is known from elsewhere that these books are not right: they leave until their next whole book,
+        which is asked for as after a loss of our own finding."""
+        ...
+
     def closed(self, why: str) -> list[Output]:
         """The connection is gone: every asset that was shown leaves (`LegChanged` to `down`)."""
         ...
 
-    def book(self, asset_id: str) -> VenueBook | None:
-        """The book of an asset if it is live here and whole; None also within a transaction."""
+    def levels(self, asset_id: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]] | None:
+        """Bids and asks of an asset, best first, if its book is live here; else None."""
         ...
 
     def assets(self) -> Iterable[str]:
@@ -172,6 +175,40 @@ class Session(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RestBook:
+    """A whole book as the venue's REST tells it: shortest decimal text, in the asset's own coordinates.
+
+    `venue_us`: the time of its last change, where the venue says it.
+    """
+
+    asset_id: str
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+    venue_us: int | None
+
+
+class BookAudit(Protocol):
+    """The venue's books by another way than the stream."""
+
+    batch: int
+    """Assets in one call, at most."""
+
+    async def books(self, assets: Sequence[str]) -> list[RestBook]:
+        """The books of `assets` as they are now; left out is what the venue does not know, and what is not
+        fit to be compared with.
+
+        Raises:
+            VenueUnavailable: there is no way to ask (say, no credentials).
+            CatalogueError: no usable answer; `wup.mapping.catalogue`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
 class VenueUnavailable(Exception):
     """This venue cannot be connected to; `why` is a status reason of wire.md section 3."""
 
@@ -183,12 +220,24 @@ class VenueUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the venue allows."""
+    """What the venue allows, and how long its silence is borne."""
 
     assets_per_connection: int = 200
+    crowded: int = 0
+    """Assets on one connection when there may be no further one; 0: as many as usual."""
+    connections: int = 100
+    frames_per_s: float = 2_000.0
+    """A connection that usually brings more than this is split."""
+    connects_per_minute: float = 20.0
+    connects_at_once: int = 30
+    """The bucket behind `connects_per_minute`: what may be opened after a quiet time."""
+    ping_s: float = 5.0
     silent_down_s: float = 15.0
     silent_replace_s: float = 30.0
     first_book_s: float = 10.0
+    """Until then a subscription has sent its books: deadline of a first book, and of a move."""
+    audit_s: float = 20.0
+    """Between two audits of the busiest books."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +253,5 @@ class Venue:
     catalogue: Callable[[Any], Catalogue]
     """settings -> REST discovery."""
     limits: Limits = field(default_factory=Limits)
+    audit: Callable[[Any], BookAudit] | None = None
+    """settings -> the books by REST; None where the venue has no such thing."""

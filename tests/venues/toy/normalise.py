@@ -12,6 +12,8 @@ from wup.errors import VenueMessageError
 from wup.model import Instrument, Snapshot, VenueEvent
 from wup.venues.base import BadInput, BookReplaced, LegChanged, Output, RepairWanted
 
+Levels = tuple[list[tuple[str, str]], list[tuple[str, str]]]
+
 
 class ToyAdapter:
     """`{"seq":1,"asset":"A","bids":[["0.4","5"]],"asks":[]}` to a snapshot."""
@@ -65,6 +67,9 @@ class ToyNormaliser:
         left: list[Output] = [LegChanged(asset, "resync", why) for asset in lost]
         return [*left, RepairWanted(lost, why)] if lost else []
 
+    def doubt(self, assets: Iterable[str], why: str, now_us: int) -> list[Output]:
+        return self._doubt(why)
+
     def timer(self, now_us: int) -> list[Output]:
         return []
 
@@ -73,8 +78,9 @@ class ToyNormaliser:
         self._books.clear()
         return out
 
-    def book(self, asset_id: str) -> VenueBook | None:
-        return self._books.get(asset_id)
+    def levels(self, asset_id: str) -> Levels | None:
+        book = self._books.get(asset_id)
+        return None if book is None else book.levels()
 
     def assets(self) -> Iterable[str]:
         return self._books

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wup.sim.engine import Market
+    from wup.sim.kalshi.auth import KeyPair
     from wup.sim.kalshi.protocol import KalshiExchange
     from wup.sim.world import Event
 
@@ -35,9 +36,12 @@ def _iso(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    # The cache header of the unsigned answers in production.
-    return Response(orjson.dumps(value), status, {"cache-control": "public, max-age=15"}, "application/json")
+def _json(value: Any, status: int = 200, age_s: int | None = None) -> Response:
+    # The cache headers of the unsigned answers in production.
+    headers = {"cache-control": "public, max-age=15"}
+    if age_s is not None:
+        headers["age"] = str(age_s)
+    return Response(orjson.dumps(value), status, headers, "application/json")
 
 
 def _problem(status: int, code: str, message: str) -> Response:
@@ -154,9 +158,12 @@ def _page(items: list[Any], cursor: str, limit: int) -> tuple[list[Any], str]:
 class KalshiRest:
     """Routes over one simulated exchange."""
 
-    def __init__(self, exchange: KalshiExchange, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, exchange: KalshiExchange, now_us: Callable[[], int], key: KeyPair | None = None
+    ) -> None:
         self._exchange = exchange
         self._now_us = now_us
+        self._key = key
         self._cache: dict[str, tuple[int, dict[str, list[list[str]]]]] = {}
         self._events = {event.slug: event for event in exchange.model.world.events(exchange.platform)}
 
@@ -249,25 +256,31 @@ class KalshiRest:
             return _problem(404, "not_found", "not found")
         return _json({"market": market_body(market, self._events[market.listing.event])})
 
-    async def book(self, ticker: str, depth: int = Query(0, ge=0, le=100)) -> Response:
+    async def book(self, request: Request, ticker: str, depth: int = Query(0, ge=0, le=100)) -> Response:
         """`GET /markets/{ticker}/orderbook`."""
+        signed, refused = self._signed(request)
+        if refused is not None:
+            return refused
         market = self._exchange.markets.get(ticker)
         if market is None:
             return _problem(404, "not_found", "not found")
-        return _json({"orderbook_fp": self._book(market, depth)})
+        body, age_s = self._book(market, signed, depth)
+        return _json({"orderbook_fp": body}, age_s=age_s)
 
     async def books(self, request: Request) -> Response:
         """`GET /markets/orderbooks`, 1 to 100 tickers."""
+        signed, refused = self._signed(request)
+        if refused is not None:
+            return refused
         tickers = request.query_params.getlist("tickers")
         if not 1 <= len(tickers) <= 100:
             return _problem(400, "bad_request", "tickers must have 1 to 100 entries")
         found = [self._exchange.markets[ticker] for ticker in tickers if ticker in self._exchange.markets]
+        bodies = [(item.listing.market_id, *self._book(item, signed)) for item in found]
+        ages = [age_s for *_, age_s in bodies if age_s is not None]
         return _json(
-            {
-                "orderbooks": [
-                    {"ticker": item.listing.market_id, "orderbook_fp": self._book(item)} for item in found
-                ]
-            }
+            {"orderbooks": [{"ticker": ticker, "orderbook_fp": body} for ticker, body, _ in bodies]},
+            age_s=max(ages, default=None),
         )
 
     async def series(self, ticker: str) -> Response:
@@ -341,16 +354,28 @@ class KalshiRest:
             }
         )
 
-    def _book(self, market: Market, depth: int = 0) -> dict[str, list[list[str]]]:
+    def _signed(self, request: Request) -> tuple[bool, Response | None]:
+        """Is the request signed, and what to answer when it is signed wrongly."""
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if self._key is None or "kalshi-access-key" not in headers:
+            return False, None
+        problem = self._key.problem(headers, request.method, request.url.path, self._now_us())
+        return problem is None, None if problem is None else _problem(401, "unauthorized", problem)
+
+    def _book(
+        self, market: Market, signed: bool, depth: int = 0
+    ) -> tuple[dict[str, list[list[str]]], int | None]:
+        """The ladders, and their age in seconds when they come from the cache that signed calls pass by."""
         name, now_us = market.listing.market_id, self._now_us()
         menu = self._exchange.menu
-        if not (menu and menu.hit("cached_rest", now_us, (name,), frame="rest")):
-            return book_body(market, depth)
+        if signed or not (menu and menu.hit("cached_rest", now_us, (name,), frame="rest")):
+            return book_body(market, depth), None
         made_us, body = self._cache.get(name, (0, {}))
         if now_us - made_us > _CACHE_US:
-            body = book_body(market)
+            made_us, body = now_us, book_body(market)
             self._cache[name] = (now_us, body)
-        return {side: levels[-depth:] if depth else levels for side, levels in body.items()}
+        cut = {side: levels[-depth:] if depth else levels for side, levels in body.items()}
+        return cut, (now_us - made_us) // MICRO
 
     def _of(self, event: Event) -> list[Market]:
         return [self._exchange.markets[item.market_id] for item in event.listings]

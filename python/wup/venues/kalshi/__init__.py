@@ -11,6 +11,7 @@ from wup.venues.kalshi.settings import KalshiSettings
 
 if TYPE_CHECKING:
     from wup.mapping.catalogue import Catalogue
+    from wup.venues.base import BookAudit
 
 
 def _catalogue(settings: KalshiSettings) -> Catalogue:
@@ -20,6 +21,12 @@ def _catalogue(settings: KalshiSettings) -> Catalogue:
     return KalshiCatalogue(settings)
 
 
+def _audit(settings: KalshiSettings) -> BookAudit:
+    from wup.venues.kalshi.audit import KalshiAudit
+
+    return KalshiAudit(settings)
+
+
 VENUE = Venue(
     name="kalshi",
     settings=KalshiSettings,
@@ -27,5 +34,7 @@ VENUE = Venue(
     normaliser=KalshiNormaliser,
     catalogue=_catalogue,
     # A gap costs every book of the connection a resync, so the connection is kept smaller than it could be.
-    limits=Limits(assets_per_connection=500),
+    # 200 connections a user, of which a second instance may need half.
+    limits=Limits(assets_per_connection=500, crowded=1_000, connections=100),
+    audit=_audit,
 )

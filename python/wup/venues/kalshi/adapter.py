@@ -2,9 +2,6 @@
 
 The venue sends two ladders of bids. A NO bid at q is a YES ask at 1 - q. With `use_yes_price` the server has
 done that already, and no frame tells which mode is on, so the adapter is told at construction.
-
-There are two decoders of the book frames: the one written here reads every form there ever was and is the
-reference; the native one reads today's usual form, and leaves all others to the first.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from wup._core import NumberError, kalshi_delta, kalshi_snapshot
+from wup._core import NumberError
 from wup.errors import VenueMessageError
 from wup.model import Control, Increment, Snapshot, State, Trade
 from wup.venues.numbers import complement, shortest, text_of
@@ -26,6 +23,7 @@ PLATFORM = "kalshi"
 BOOK_CHANNEL = "orderbook_delta"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_LAST_MS = 10**15
 _MILLISECONDS_FROM = 100_000_000_000
 """Integer stamps above this are milliseconds, below it seconds (old tapes have both)."""
 # (YES key, NO key), newest form first; the oldest has integer cents (section 3.2).
@@ -71,21 +69,7 @@ class KalshiAdapter:
 
     def parse_message(self, raw: bytes) -> list[VenueEvent]:
         """Read one frame. Raises `VenueMessageError` on what cannot be read."""
-        event = self.native(raw)
-        return self.events(load(raw)) if event is None else [event]
-
-    def native(self, raw: bytes) -> Increment | Snapshot | None:
-        """What the native decoder reads; None for all that is left to the other one."""
-        delta = kalshi_delta(raw, self.use_yes_price)
-        if delta is not None:
-            sid, seq, ticker, side, price, change, venue_us = delta
-            return Increment(ticker, side, price, change, seq, str(sid), venue_us)
-        whole = kalshi_snapshot(raw, self.use_yes_price)
-        if whole is not None:
-            sid, seq, number, ticker, venue_us, book = whole
-            extra = {} if number is None else {"id": number}
-            return Snapshot(ticker, *book.levels(), seq, str(sid), venue_us, extra)
-        return None
+        return self.events(load(raw))
 
     def events(self, frame: dict[str, Any]) -> list[VenueEvent]:
         """The same for a frame that is already JSON.
@@ -127,14 +111,13 @@ class KalshiAdapter:
                 price = shortest(text) if self.use_yes_price else complement(text)
             else:
                 raise VenueMessageError("bad_field", f"side {side!r}", asset)
-            delta = shortest(text_of(delta, "delta", asset))
         except NumberError as error:
             raise VenueMessageError("bad_level", str(error), asset) from None
         return Increment(
             asset,
             "bid" if side == "yes" else "ask",
             price,
-            delta,
+            text_of(delta, "delta", asset),
             seq,
             None if sid is None else str(sid),
             _venue_us(body),
@@ -251,11 +234,14 @@ def _life(body: dict[str, Any], seq: int | None, stream: str | None) -> State | 
 
 
 def _venue_us(body: dict[str, Any]) -> int | None:
+    """The venue's stamp; None when it has none, or one that is no time."""
     stamp = body.get("ts_ms")
     if type(stamp) is int:
-        return stamp * 1000
+        return stamp * 1000 if 0 <= stamp < _LAST_MS else None
     stamp = body.get("ts")
     if type(stamp) is int:
+        if not 0 <= stamp < _LAST_MS:
+            return None
         return stamp * (1000 if stamp >= _MILLISECONDS_FROM else 1_000_000)
     if isinstance(stamp, str):
         try:

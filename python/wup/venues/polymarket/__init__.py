@@ -11,6 +11,7 @@ from wup.venues.polymarket.settings import PolymarketSettings
 
 if TYPE_CHECKING:
     from wup.mapping.catalogue import Catalogue
+    from wup.venues.base import BookAudit
 
 
 def _catalogue(settings: PolymarketSettings) -> Catalogue:
@@ -20,11 +21,19 @@ def _catalogue(settings: PolymarketSettings) -> Catalogue:
     return PolymarketCatalogue(settings)
 
 
+def _audit(settings: PolymarketSettings) -> BookAudit:
+    from wup.venues.polymarket.audit import PolymarketAudit
+
+    return PolymarketAudit(settings)
+
+
 VENUE = Venue(
     name="polymarket",
     settings=PolymarketSettings,
     session=PolymarketSession,
     normaliser=PolymarketNormaliser,
     catalogue=_catalogue,
-    limits=Limits(assets_per_connection=200),
+    # 200 to 400 assets a connection; about ten connections from one address are known to work, more slowly.
+    limits=Limits(assets_per_connection=200, crowded=400, connections=25),
+    audit=_audit,
 )

@@ -1,0 +1,126 @@
+"""When a venue may be connected to: one gate for all connections of a venue.
+
+Three things hold a connection back: the venue's own word (`Retry-After`), the rate at which it may be
+connected to, and a circuit breaker. The breaker opens after failures in a row with no success between them,
+whatever connection they happened on; then one connection at a time tries, ever more rarely, and all the
+others wait. A success is a socket on which the venue has said something, not one that merely opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+from wup import backoff, logs
+from wup.metrics import BREAKER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wup.clock import Clock
+    from wup.venues.base import Limits
+
+FAILURES = 5
+"""In a row, until the breaker opens."""
+LONGEST_RETRY_AFTER_S = 900.0
+"""What a venue can hold us back with one header; after that one connection asks again."""
+_STEP_S = 0.05
+
+BreakerState = Literal["closed", "half_open", "open"]
+_LEVEL: dict[BreakerState, int] = {"closed": 0, "half_open": 1, "open": 2}
+
+
+class Gate:
+    """The breaker and the rate limit of one venue."""
+
+    def __init__(
+        self, platform: str, limits: Limits, clock: Clock, uniform: Callable[[float, float], float]
+    ) -> None:
+        self._platform = platform
+        self._clock = clock
+        self._uniform = uniform
+        self._rate = limits.connects_per_minute / 60
+        self._burst = float(limits.connects_at_once)
+        self._tokens = self._burst
+        self._at = clock.monotonic()
+        self._failures = 0
+        self._opened = 0
+        self._until = 0.0
+        self._held_until = 0.0
+        self._probing = False
+        self._state: BreakerState = "closed"
+        self._turn = asyncio.Lock()
+        BREAKER.labels(platform).set(0)
+
+    @property
+    def state(self) -> BreakerState:
+        """`open`: nobody tries; `half_open`: one connection tries; `closed`: all as usual."""
+        if self._state == "open" and self._clock.monotonic() >= self._until:
+            self._set("half_open")
+        return self._state
+
+    def held_s(self) -> float:
+        """Seconds for which the venue or the breaker holds everybody back."""
+        now = self._clock.monotonic()
+        until = max(self._held_until, self._until if self._state == "open" else 0.0)
+        return max(0.0, until - now)
+
+    async def enter(self) -> None:
+        """Wait until one attempt may be made; `succeeded` or `failed` must follow."""
+        async with self._turn:
+            while True:
+                wait = self._wait_s()
+                if wait <= 0:
+                    break
+                await asyncio.sleep(wait)
+            self._tokens -= 1
+            self._probing = self.state == "half_open"
+
+    def _wait_s(self) -> float:
+        now = self._clock.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        held = self.held_s()
+        if held > 0:
+            return held
+        if self.state == "half_open" and self._probing:
+            # Another one's attempt decides first.
+            return _STEP_S
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        return 0.0
+
+    def left(self) -> None:
+        """The attempt was given up before it said anything about the venue."""
+        self._probing = False
+
+    def succeeded(self) -> None:
+        """The venue has spoken on a new socket."""
+        self._probing = False
+        self._failures = self._opened = 0
+        if self._state != "closed":
+            self._set("closed")
+
+    def failed(self, retry_after_s: float | None) -> None:
+        """No connection came about, or it ended before a word; `retry_after_s` is the venue's own wish."""
+        now = self._clock.monotonic()
+        self._failures += 1
+        if retry_after_s is not None:
+            self._held_until = max(self._held_until, now + min(retry_after_s, LONGEST_RETRY_AFTER_S))
+        if self._probing or (self._state == "closed" and self._failures >= FAILURES):
+            longest = min(backoff.CAP_S, 2.0**self._opened)
+            self._opened = min(self._opened + 1, 30)
+            # Never near zero: a venue in maintenance gets a few attempts a minute. Its own word wins.
+            pause = self._uniform(longest / 2, longest) if retry_after_s is None else 0.0
+            self._until = now + pause
+            self._set("open")
+        self._probing = False
+
+    def _set(self, state: BreakerState) -> None:
+        if state == self._state:
+            return
+        if "closed" in (state, self._state):
+            # Each probe of a long outage is no news.
+            logs.log("aggregator").warning("breaker", platform=self._platform, state=state)
+        self._state = state
+        BREAKER.labels(self._platform).set(_LEVEL[state])

@@ -1,0 +1,175 @@
+"""Recordings from disk: JSON lines, plain or zstd, to records (wire.md section 6)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import orjson
+import zstandard
+
+from wup.errors import SettingsError
+from wup.raw import KINDS, Kind, Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_BLOCK = 1 << 20
+_WITHOUT_CONNECTION = frozenset(("start", "catalog", "mapping"))
+_LAST_US = 253_402_300_799_999_999
+"""The end of the year 9999: a later time is no time, and sums with it might not fit the core's numbers."""
+_LAST_N = 2**53
+"""What every JSON reader holds exactly; at 10,000 frames a second it takes 28,000 years."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is no record; the lines after it are read all the same."""
+
+    file: str
+    line: int
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.error}"
+
+
+def check(paths: Sequence[str]) -> None:
+    """Are these files that can be opened?
+
+    Raises:
+        SettingsError: every one that is not.
+    """
+    problems: list[str] = []
+    for path in paths:
+        try:
+            with Path(path).open("rb"):
+                pass
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror}")
+    if problems:
+        raise SettingsError(problems)
+
+
+def records(paths: Sequence[str], bad: Callable[[BadLine], None]) -> Iterator[tuple[Meta, bytes]]:
+    """All records of the files, in the order given: (meta, payload).
+
+    Frames without a counter are numbered per connection in order. What is no record goes to `bad`.
+    """
+    counters: dict[tuple[str, str], int] = {}
+    for path in paths:
+        for number, line, error in _lines(path):
+            if error is not None:
+                bad(BadLine(path, number, error))
+                continue
+            if not line.strip():
+                continue
+            try:
+                record = _record(line, counters)
+            except ValueError as problem:
+                bad(BadLine(path, number, str(problem)))
+                continue
+            yield record
+
+
+def has_verdicts(paths: Sequence[str]) -> bool:
+    """Did whoever recorded this take down the decisions of its clocks?"""
+    for path in paths:
+        for _, line, error in _lines(path):
+            if error is None and b'"verdict"' in line:
+                try:
+                    fields = orjson.loads(line)
+                except orjson.JSONDecodeError:
+                    continue
+                if isinstance(fields, dict) and fields.get("kind") == "verdict":
+                    return True
+    return False
+
+
+def _lines(path: str) -> Iterator[tuple[int, bytes, str | None]]:
+    """(line number, line, error) of one file; an error ends the file."""
+    number = 0
+    with Path(path).open("rb") as file:
+        packed = file.read(len(_ZSTD_MAGIC)) == _ZSTD_MAGIC
+        file.seek(0)
+        rest = b""
+        try:
+            for block in _unpacked(file) if packed else iter(lambda: file.read(_BLOCK), b""):
+                lines = (rest + block).split(b"\n")
+                rest = lines.pop()
+                for line in lines:
+                    number += 1
+                    yield number, line, None
+        except (OSError, zstandard.ZstdError) as error:
+            yield number + 1, b"", f"cannot be read further: {error}"
+            return
+        if rest:
+            yield number + 1, rest, None
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """The text of one or more zstd frames.
+
+    Raises:
+        zstandard.ZstdError: not zstd, or the last frame has no end: whoever wrote it did not finish.
+    """
+    decompressor = zstandard.ZstdDecompressor()
+    frame = decompressor.decompressobj()
+    while block := file.read(_BLOCK):
+        while block:
+            if frame.eof:
+                frame = decompressor.decompressobj()
+            yield frame.decompress(block)
+            block = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise zstandard.ZstdError("the file is cut off")
+
+
+def _record(line: bytes, counters: dict[tuple[str, str], int]) -> tuple[Meta, bytes]:
+    try:
+        fields = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise ValueError("a record is a JSON object")
+    kind = fields.get("kind", "frame")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}"[:80])
+    rx_us = fields.get("rx_us")
+    if type(rx_us) is not int or not 0 <= rx_us <= _LAST_US:
+        raise ValueError("rx_us must be microseconds since 1970 UTC")
+    platform, connection = fields.get("platform", ""), fields.get("conn", "")
+    if not isinstance(platform, str) or not isinstance(connection, str):
+        raise ValueError("platform and conn must be text")
+    if kind not in _WITHOUT_CONNECTION and not platform:
+        raise ValueError(f"a {kind} needs a platform")
+    key = (platform, connection)
+    if kind == "open":
+        counters[key] = 0
+    n = fields.get("n", counters.get(key, 0) + (kind == "frame"))
+    if type(n) is not int or not 0 <= n <= _LAST_N:
+        raise ValueError("n must be a count of frames")
+    epoch = fields.get("epoch", 0)
+    if kind in ("start", "mapping") and (type(epoch) is not int or not 0 <= epoch <= _LAST_US // 1000):
+        raise ValueError("epoch must be milliseconds since 1970 UTC")
+    if kind == "frame":
+        counters[key] = n
+    payload = _raw(fields) if kind in ("frame", "sent") else orjson.dumps(fields)
+    return Meta(cast("Kind", kind), platform, connection, rx_us, n), payload
+
+
+def _raw(fields: dict[str, Any]) -> bytes:
+    raw = fields.get("raw")
+    if isinstance(raw, str):
+        return raw.encode()
+    packed = fields.get("raw_b64")
+    if isinstance(packed, str):
+        try:
+            return base64.b64decode(packed, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"raw_b64: {error}") from None
+    raise ValueError("a frame needs its text in raw")

@@ -1,0 +1,88 @@
+"""Bus records to lines of a recording: the inverse of `wup.playback.reader` (wire.md section 6)."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import orjson
+import zstandard
+
+if TYPE_CHECKING:
+    from wup.raw import Meta
+
+_PLAIN = ("kind", "rx_us", "platform", "conn", "n")
+
+
+def line(meta: Meta, payload: bytes) -> bytes | None:
+    """One record as a line with its newline; None for what a recording does not hold (marks).
+
+    Raises:
+        ValueError: the payload of a record other than a frame is no JSON object.
+    """
+    if meta.kind == "marks":
+        return None
+    fields: dict[str, Any] = {} if meta.kind == "frame" else {"kind": meta.kind}
+    fields["rx_us"] = meta.rx_us
+    if meta.platform:
+        fields["platform"] = meta.platform
+    if meta.connection:
+        fields["conn"] = meta.connection
+    if meta.kind == "frame":
+        fields["n"] = meta.n
+    if meta.kind in ("frame", "sent"):
+        try:
+            fields["raw"] = payload.decode()
+        except UnicodeDecodeError:
+            # Not text, so it cannot be JSON text: kept byte for byte all the same.
+            fields["raw_b64"] = base64.b64encode(payload).decode()
+    else:
+        body = orjson.loads(payload)
+        if not isinstance(body, dict):
+            raise ValueError(f"{meta.kind} record is no JSON object")
+        fields.update((name, value) for name, value in body.items() if name not in _PLAIN)
+    return orjson.dumps(fields) + b"\n"
+
+
+class RecordWriter:
+    """Writes one recording to an open binary file, packed with zstd if asked to.
+
+    Not for the hot path: give it to a thread, or to a queue's reader.
+    """
+
+    def __init__(self, file: BinaryIO, *, packed: bool = False) -> None:
+        self._file = file
+        self._packer = zstandard.ZstdCompressor(level=3).compressobj() if packed else None
+        self.records = 0
+
+    def start(self, rx_us: int, epoch: int, version: str) -> None:
+        """The first record: which normalizer this log is of."""
+        self._put(orjson.dumps({"kind": "start", "rx_us": rx_us, "epoch": epoch, "version": version}) + b"\n")
+
+    def mapping(self, rx_us: int, version: int, rows: list[tuple[str, str, str, bool]]) -> None:
+        """A mapping that came into force: rows (platform, asset, book, inverted)."""
+        self._put(
+            orjson.dumps({"kind": "mapping", "rx_us": rx_us, "version": version, "table": rows}) + b"\n"
+        )
+
+    def write(self, meta: Meta, payload: bytes) -> None:
+        """One record from the bus."""
+        text = line(meta, payload)
+        if text is not None:
+            self._put(text)
+
+    def flush(self) -> None:
+        """What was written so far can be read by others, also when packed."""
+        if self._packer is not None:
+            self._file.write(self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+        self._file.flush()
+
+    def close(self) -> None:
+        """End the recording; the file stays the caller's."""
+        if self._packer is not None:
+            self._file.write(self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
+        self._file.flush()
+
+    def _put(self, text: bytes) -> None:
+        self._file.write(text if self._packer is None else self._packer.compress(text))
+        self.records += 1
