@@ -9,7 +9,7 @@ seconds="${1:-20}"
 [ $# -gt 0 ] && shift
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-  targets=(number json normalised marks mirror complement ids venue_book kalshi)
+  targets=(number json normalised marks mirror complement ids venue_book kalshi polymarket)
 fi
 command -v c++ > /dev/null || { echo "fuzz: a C++ compiler is needed (package g++)" >&2; exit 1; }
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

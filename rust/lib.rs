@@ -7,8 +7,9 @@
 //! - [`book`] is one consolidated book, [`merge`] what a message does to it, `encode` how it speaks.
 //! - [`store`] holds all books, [`mapping`] says which assets feed them, [`marks`] proves that nothing was lost.
 //! - [`mirror`] is a client's verifying copy, [`complement`] the NO view of a message.
-//! - [`venue_book`] is one asset's own book for the adapters, [`venue_hash`] a venue's
-//!   checksum over it, [`kalshi`] a venue's hot frame read natively.
+//! - [`venue_book`] is one asset's own book for the adapters, [`venue_hash`] a venue's checksum over it;
+//!   [`kalshi`] and [`polymarket`] read the venues' hot frames, [`usual`] what both ask of a frame first;
+//!   [`writer`] writes the normalised messages that [`normalised`] reads.
 //! - [`keys`], [`pattern`], [`view`], [`render`], [`scratch_book`] and [`histogram`] are what stands beside.
 //!
 //! Everything here builds, tests and fuzzes without Python; the module `python` is the border to it.
@@ -32,12 +33,15 @@ pub mod merge;
 pub mod mirror;
 pub mod normalised;
 pub mod pattern;
+pub mod polymarket;
 #[cfg(feature = "python")]
 mod python;
 pub mod render;
 pub mod scan;
 pub mod scratch_book;
 pub mod store;
+pub mod usual;
 pub mod venue_book;
 pub mod venue_hash;
 pub mod view;
+pub mod writer;

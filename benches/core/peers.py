@@ -117,9 +117,9 @@ def kalshi_contestants(count: int) -> list[Contestant]:
                 frame(text, 1)
 
         def check() -> None:
-            levels = normaliser.levels(TICKER)
-            assert levels is not None
-            agree(levels[0])
+            book = normaliser.book(TICKER)
+            assert book is not None
+            agree(book.levels()[0])
 
         return then(run, check)
 

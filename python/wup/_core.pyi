@@ -15,7 +15,7 @@ Messages, subjects and rules are those of the wire contract (docs/wire.md); "sec
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Literal, final
+from typing import Any, Literal, final
 
 __all__ = [
     "OPTIMISED",
@@ -38,14 +38,17 @@ __all__ = [
     "UnknownBook",
     "VenueBook",
     "Verdict",
+    "Writer",
     "cell_hash",
     "complement",
     "format_micro",
     "kalshi_delta",
+    "kalshi_snapshot",
     "market_hash",
     "matches",
     "mirror_message",
     "parse_micro",
+    "polymarket_frame",
     "salt",
     "unmapped_aggregate",
 ]
@@ -95,6 +98,41 @@ def kalshi_delta(
 
     Side and price in YES coordinates, numbers in shortest form. None for every other frame and for every
     unusual form of this one: the adapter reads those.
+    """
+
+def kalshi_snapshot(
+    frame: bytes, use_yes_price: bool = False
+) -> tuple[int, int, int | None, str, int | None, VenueBook] | None:
+    """Kalshi's `orderbook_snapshot` read natively: (sid, seq, command id, ticker, venue_us, book).
+
+    The book is in YES coordinates. None as with `kalshi_delta`, and for a level that does not fit.
+    """
+
+def polymarket_frame(
+    frame: bytes, tokens: dict[str, Any] | None = None
+) -> (
+    list[
+        tuple[
+            str,
+            str,
+            str,
+            int | None,
+            list[tuple[Side, str, str]],
+            str | None,
+            str | None,
+            str | None,
+        ]
+        | tuple[str, dict[str, Any], int | None, VenueBook]
+        | tuple[str, str, int | None]
+    ]
+    | None
+):
+    """Polymarket's `price_change` and `book` objects, alone or in an array, read natively.
+
+    A change gives, per asset that it names, (asset, market, timestamp, venue_us, [(side, price, size)], hash,
+    best bid, best ask) in the venue's text; when it is alone in its frame, an asset that is not in `tokens`
+    gives (asset, market, venue_us). A book gives (asset, what it says beside its levels, venue_us, book).
+    None when anything in the frame is of another type or not in the usual form: the adapter reads those.
     """
 
 def mirror_message(message: bytes) -> bytes:
@@ -318,6 +356,14 @@ class VenueBook:
     ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """Set many levels or none; what changed as (bids, asks) in shortest exact form, each price once."""
 
+    def change(
+        self, changes: Sequence[tuple[Side, str, str]], best_bid: str | None, best_ask: str | None
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], bool | None]:
+        """`set_many`, and whether the best prices are then those reported: None when they were not."""
+
+    def increment(self, side: Side, price: str, delta: str) -> tuple[str, bool]:
+        """`add`, and whether the book is crossed then."""
+
     def add(self, side: Side, price: str, delta: str) -> str:
         """Add an increment (it may be negative); the level's new size. NegativeSize leaves the book as is."""
 
@@ -355,6 +401,32 @@ class VenueBook:
         """
 
     def __len__(self) -> int: ...
+
+@final
+class Writer:
+    """Writes one asset's normalised messages that carry levels (section 2); unknown stamps are left out."""
+
+    def __new__(cls, platform: str, market_id: str, asset_id: str, epoch: int) -> Writer: ...
+    def snapshot(
+        self,
+        n: int,
+        book: VenueBook,
+        venue_us: int | None,
+        recv_us: int | None,
+        norm_us: int | None,
+    ) -> bytes:
+        """A whole book."""
+
+    def update(
+        self,
+        n: int,
+        bids: Sequence[tuple[str, str]],
+        asks: Sequence[tuple[str, str]],
+        venue_us: int | None,
+        recv_us: int | None,
+        norm_us: int | None,
+    ) -> bytes:
+        """Levels in shortest exact text."""
 
 @final
 class OrderBook:

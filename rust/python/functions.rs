@@ -5,8 +5,6 @@ use pyo3::types::PyBytes;
 
 use crate::error::{Error, guarded};
 use crate::fixed::{self, Price, Size};
-use crate::kalshi::Delta;
-use crate::levels::Side;
 use crate::pattern::Pattern;
 use crate::{complement as no_view, digest, keys};
 
@@ -62,22 +60,6 @@ pub(super) fn unmapped_aggregate(platform: &str, slug: &str) -> String {
 #[pyfunction]
 pub(super) fn matches(pattern: &str, book: &str) -> PyResult<bool> {
     Ok(Pattern::parse(pattern)?.matches(book))
-}
-
-/// What a Kalshi `orderbook_delta` says: sid, seq, ticker, side, price, delta, venue's microseconds.
-pub(super) type KalshiDelta<'a> =
-    (i64, i64, std::borrow::Cow<'a, str>, &'static str, String, String, Option<i64>);
-
-/// Reads Kalshi's hot frame in YES coordinates; None for any other frame and any unusual form.
-#[pyfunction]
-#[pyo3(signature = (frame, use_yes_price = false))]
-pub(super) fn kalshi_delta(frame: &[u8], use_yes_price: bool) -> PyResult<Option<KalshiDelta<'_>>> {
-    let read = guarded(|| Ok(Delta::read(frame, use_yes_price)))?;
-    Ok(read.map(|delta| {
-        let side = if delta.side == Side::Bid { "bid" } else { "ask" };
-        let (price, size) = (fixed::format(delta.price.micro()), fixed::format(delta.delta));
-        (delta.sid, delta.seq, delta.ticker, side, price, size, delta.venue_us)
-    }))
 }
 
 /// The NO view of a YES message, or the YES view of a NO message.

@@ -7,6 +7,7 @@
 mod book;
 mod change;
 mod convert;
+mod decode;
 mod error;
 mod functions;
 mod histogram;
@@ -14,6 +15,7 @@ mod mirror;
 mod order_book;
 mod store;
 mod venue;
+mod writer;
 
 use pyo3::prelude::*;
 
@@ -25,9 +27,11 @@ mod _core {
     #[pymodule_export]
     use super::change::PyChange;
     #[pymodule_export]
+    use super::decode::{kalshi_delta, kalshi_snapshot, polymarket_frame};
+    #[pymodule_export]
     use super::functions::{
-        cell_hash, complement, format_micro, kalshi_delta, market_hash, matches, mirror_message, parse_micro,
-        salt, unmapped_aggregate,
+        cell_hash, complement, format_micro, market_hash, matches, mirror_message, parse_micro, salt,
+        unmapped_aggregate,
     };
     #[pymodule_export]
     use super::histogram::PyHistogram;
@@ -39,6 +43,8 @@ mod _core {
     use super::store::PyBookStore;
     #[pymodule_export]
     use super::venue::PyVenueBook;
+    #[pymodule_export]
+    use super::writer::PyWriter;
     use super::*;
     use pyo3::types::PyTuple;
 

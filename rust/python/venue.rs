@@ -23,6 +23,19 @@ pub(super) struct PyVenueBook {
     book: Mutex<(VenueBook, Vec<u8>)>,
 }
 
+impl PyVenueBook {
+    /// Something done with the book as it stands.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&VenueBook) -> T) -> T {
+        act(&self.book.lock().0)
+    }
+}
+
+impl From<VenueBook> for PyVenueBook {
+    fn from(book: VenueBook) -> Self {
+        Self { book: Mutex::new((book, Vec::new())) }
+    }
+}
+
 /// Reads levels as venues send them: pairs, lists of two, or `{"price": ..., "size": ...}`.
 fn pairs(levels: &Bound<'_, PyAny>) -> PyResult<Vec<Pair>> {
     let mut out = Vec::with_capacity(levels.len().unwrap_or(0));
@@ -91,6 +104,33 @@ impl PyVenueBook {
             }
             let [bids, asks] = changed;
             Ok((bids, asks))
+        })?)
+    }
+
+    /// Sets many levels, or none when a number does not fit; returns what changed as (bids, asks), and
+    /// whether the best prices are then those that were reported: None when nothing usable was reported.
+    #[pyo3(signature = (changes, best_bid, best_ask))]
+    fn change(
+        &self,
+        changes: Vec<(PyBackedStr, PyBackedStr, PyBackedStr)>,
+        best_bid: Option<&str>,
+        best_ask: Option<&str>,
+    ) -> PyResult<(Texts, Texts, Option<bool>)> {
+        let (bids, asks) = self.set_many(changes)?;
+        let top = match (best_bid, best_ask) {
+            (Some(bid), Some(ask)) => self.book.lock().0.top_is(Some(bid), Some(ask)).ok(),
+            _ => None,
+        };
+        Ok((bids, asks, top))
+    }
+
+    /// Adds an increment to a level; returns the level's new size, and whether the book is crossed then.
+    fn increment(&self, side: &str, price: &str, delta: &str) -> PyResult<(String, bool)> {
+        let side = read_side(side)?;
+        Ok(guarded(|| {
+            let book = &mut self.book.lock().0;
+            let size = book.add(side, price, delta)?;
+            Ok((fixed::format(size.micro()), book.crossed()))
         })?)
     }
 

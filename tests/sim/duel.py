@@ -195,10 +195,10 @@ class Duel:
     # --- comparing ----------------------------------------------------------------------------------
 
     def true_now(self, asset: str) -> bool:
-        shown = self.reader.levels(asset)
+        shown = self.reader.book(asset)
         if shown is None:
             return False
-        mine = tuple([(micro(price), micro(size)) for price, size in side] for side in shown)
+        mine = tuple([(micro(price), micro(size)) for price, size in side] for side in shown.levels())
         return mine == self.assets[asset].truth(asset)
 
     def compare(self, event: EngineEvent) -> None:
@@ -207,7 +207,7 @@ class Duel:
         if self.states[asset] != "live":
             self.held_us.pop(asset, None)
             return
-        if self.reader.levels(asset) is None:
+        if self.reader.book(asset) is None:
             # A transaction that the reader holds back is not shown; how long it does so is bounded.
             since = self.held_us.setdefault(asset, self.now_us)
             self.longest_hold_us = max(self.longest_hold_us, self.now_us - since)

@@ -74,6 +74,8 @@ LASTING = frozenset(
 # A frame that did not arrive, or not so that it could be read, or that lies about the book.
 # Frames of a mixed array wait for one another.
 LOSSES = frozenset(["drop", "silence", "mute", "malformed", "truncate", "reorder", "negative", "mixed_array"])
+# What no input may ever cause.
+OUR_FAULTS = frozenset(["normaliser_error", "timer_failed"])
 GRACE_US = {"kalshi": 0, "polymarket": 250_000 + TIMER_US}
 
 
@@ -114,6 +116,7 @@ class Run:
             table(*((platform, asset, market.listing.market_id) for asset, market in self.markets.items()))
         )
         self.bad: dict[str, int] = {}
+        self.first_bad: dict[str, str] = {}
         self.excused = dict.fromkeys(self.markets, 0)
         self.connection: Connection | None = None
         self._name, self._opened, self._n = "", 0, 0
@@ -179,6 +182,7 @@ class Run:
 
     def _bad(self, platform: str, kind: str, detail: str) -> None:
         self.bad[kind] = self.bad.get(kind, 0) + 1
+        self.first_bad.setdefault(kind, detail)
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -345,6 +349,8 @@ class Run:
         healed_us = self.now_us + HEALED_US
         while (sick := self._sick()) and self.now_us < healed_us:
             self.until(self.now_us + 500_000)
+        if ours := {kind: detail for kind, detail in self.first_bad.items() if kind in OUR_FAULTS}:
+            raise AssertionError(f"{self.platform} seed {self.seed}: {ours}")
         if sick:
             raise NotHealed(
                 f"{self.platform} seed {self.seed}: ten seconds after the last fault {sick}; bad {self.bad}"

@@ -49,8 +49,9 @@ class Shown:
         for output in taken:
             self.outputs.append(output)
             if isinstance(output, BookReplaced):
-                levels = self.normaliser.levels(output.asset_id)
-                assert levels is not None, "a replaced book must be readable"
+                book = self.normaliser.book(output.asset_id)
+                assert book is not None, "a replaced book must be readable"
+                levels = book.levels()
                 self._books[output.asset_id] = (dict(levels[0]), dict(levels[1]))
                 self.state[output.asset_id] = "live"
             elif isinstance(output, BookChanged):

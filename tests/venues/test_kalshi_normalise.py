@@ -133,7 +133,7 @@ def test_a_book_crossed_within_a_transaction_is_shown_when_it_is_over() -> None:
     """Deltas that cross the book for an instant come out as one update; 250 ms later it is a loss."""
     shown = started()
     assert shown.frame(delta(A, 3, "yes", "0.5000", "3.00")) == []
-    assert shown.normaliser.levels(A) is None
+    assert shown.normaliser.book(A) is None
     assert shown.frame(delta(A, 4, "yes", "0.4000", "-5.00")) == []
     (update,) = shown.frame(delta(A, 5, "no", "0.5500", "-12.00"))
     assert isinstance(update, BookChanged)
@@ -215,7 +215,7 @@ def test_halted_and_active_again() -> None:
     shown.frame(life(A, "deactivated", is_deactivated=True))
     assert (shown.state[A], shown.why[A]) == ("halted", "halted")
     assert shown.frame(delta(A, 3, "yes", "0.4000", "1.00")) == []
-    assert shown.normaliser.levels(A) is None
+    assert shown.normaliser.book(A) is None
     (back,) = shown.frame(life(A, "activated", is_deactivated=False))
     assert isinstance(back, BookReplaced)
     assert shown.book(A)[0][0] == ("0.4", "6")

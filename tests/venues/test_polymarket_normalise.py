@@ -102,7 +102,7 @@ def test_half_of_a_transaction_is_never_shown_though_the_top_fits() -> None:
     book.apply(*changes)
     book.last = "0.301"
     assert shown.frame(raw(book.change(changes[0]))) == []
-    assert shown.normaliser.levels(YES) is None, "a snapshot asked for now must wait"
+    assert shown.normaliser.book(YES) is None, "a snapshot asked for now must wait"
     assert len(shown.frame(raw(book.change(changes[1])))) == 1
     assert shown.book(YES) == book.truth()
 
@@ -513,7 +513,7 @@ def test_a_closed_connection_takes_its_legs_down() -> None:
     shown = started(Book(BIDS, ASKS))
     shown.take(shown.normaliser.closed("disconnected"))
     assert (shown.state[YES], shown.why[YES]) == ("down", "disconnected")
-    assert shown.normaliser.levels(YES) is None
+    assert shown.normaliser.book(YES) is None
 
 
 def test_a_mirror_token_is_verified_and_never_shown() -> None:

@@ -1,4 +1,4 @@
-"""Normalised messages as bytes (wire.md section 2)."""
+"""Normalised messages without levels as bytes (wire.md section 2); those with levels are written natively."""
 
 from __future__ import annotations
 
@@ -7,36 +7,11 @@ from typing import TYPE_CHECKING
 from wup.model import encode, times
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from wup.model import LegState, Level
+    from wup.model import LegState
     from wup.normalizer.legs import Asset
     from wup.venues.base import TradeSeen
-
-
-def levels(
-    kind: str,
-    asset: Asset,
-    epoch: int,
-    bids: Sequence[Level],
-    asks: Sequence[Level],
-    norm_us: int | None,
-) -> bytes:
-    """A `snapshot` or an `update`, counted as the asset's n."""
-    instrument = asset.instrument
-    return encode(
-        {
-            "type": kind,
-            "platform": instrument.platform,
-            "market_id": instrument.market_id,
-            "asset_id": instrument.asset_id,
-            "epoch": epoch,
-            "n": asset.n,
-            "bids": bids,
-            "asks": asks,
-            "ts": times(asset.venue_us, asset.recv_us, norm_us),
-        }
-    )
 
 
 def state(asset: Asset, epoch: int, to: LegState, why: str, result: str | None) -> bytes:

@@ -71,7 +71,7 @@ class Engine:
         self._bad = bad
         self._verdict = verdict
         self._lenient = discover is not None
-        self._followed = Followed(venues, bad, discover)
+        self._followed = Followed(venues, epoch, bad, discover)
         self._instruments = self._followed.instruments
         self._assets = self._followed.assets
         self._connections: dict[tuple[str, str], Connection] = {}
@@ -276,7 +276,7 @@ class Engine:
             if state == "live":
                 if judged is None or asset_id in judged.doubted or asset.state == "closed":
                     continue
-                if judged.normaliser.levels(asset_id) is not None:
+                if judged.normaliser.book(asset_id) is not None:
                     judged.live.add(asset_id)
                     self._showing.offer(judged, asset, now_us)
                 continue
@@ -362,12 +362,12 @@ class Engine:
             if asset is None:
                 continue
             if asset.state == "live" and asset.owner is not None:
-                levels = asset.owner.normaliser.levels(asset_id)
-                if levels is None:
+                book = asset.owner.normaliser.book(asset_id)
+                if book is None:
                     asset.owed = True
                 else:
                     asset.owed = False
-                    self._showing.snapshot(asset, levels, now_us)
+                    self._showing.snapshot(asset, book, now_us)
             else:
                 self._showing.say_state(asset, now_us)
 

@@ -25,9 +25,11 @@ class Followed:
     def __init__(
         self,
         platforms: Iterable[str],
+        epoch: int,
         bad: Callable[[str, str, str], None],
         discover: Callable[[Instrument], None] | None,
     ) -> None:
+        self._epoch = epoch
         self._bad = bad
         self._discover = discover
         # An asset that comes back must not count from where a reader has already been.
@@ -71,7 +73,7 @@ class Followed:
             if known is not None and known.instrument.market_id == instrument.market_id:
                 known.instrument = instrument
             else:
-                assets[asset_id] = Asset(instrument, self._floor if known is None else known.n)
+                assets[asset_id] = Asset(instrument, self._epoch, self._floor if known is None else known.n)
             instruments[asset_id] = instrument
 
     def catalogue(self, platform: str, fields: Mapping[str, Any]) -> None:
@@ -101,6 +103,6 @@ class Followed:
                 self._found(instruments[asset_id])
 
     def _found(self, instrument: Instrument) -> None:
-        self.assets[instrument.platform][instrument.asset_id] = Asset(instrument, self._floor)
+        self.assets[instrument.platform][instrument.asset_id] = Asset(instrument, self._epoch, self._floor)
         if self._discover is not None:
             self._discover(instrument)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wup import subjects
+from wup._core import Writer
 
 if TYPE_CHECKING:
     from wup.model import Instrument, LegState
@@ -51,10 +52,12 @@ class Asset:
         "touched_us",
         "venue_us",
         "why",
+        "writer",
     )
 
-    def __init__(self, instrument: Instrument, n: int) -> None:
+    def __init__(self, instrument: Instrument, epoch: int, n: int) -> None:
         self.instrument = instrument
+        self.writer = Writer(instrument.platform, instrument.market_id, instrument.asset_id, epoch)
         self.subject = subjects.normalized(instrument.platform, instrument.market_id, instrument.asset_id)
         self.n = n
         self.state: LegState = "syncing"

@@ -7,15 +7,16 @@ book is live there. A leg becomes live by a snapshot only, and each message is c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wup.metrics import RESYNCS
 from wup.normalizer import encode
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
+    from wup._core import VenueBook
     from wup.model import LegState
     from wup.normalizer.legs import Asset, Connection
     from wup.venues.base import Output
@@ -60,10 +61,10 @@ class Showing:
                     asset.n += 1
                     asset.venue_us, asset.recv_us, asset.touched_us = output.venue_us, rx_us, now_us
                     norm_us = rx_us if self._stamp is None else self._stamp()
-                    self._emit(
-                        asset.subject,
-                        encode.levels("update", asset, self._epoch, output.bids, output.asks, norm_us),
+                    update = asset.writer.update(
+                        asset.n, output.bids, output.asks, output.venue_us, rx_us, norm_us
                     )
+                    self._emit(asset.subject, update)
                 elif output.asset_id in connection.live and asset.state != "closed":
                     self.offer(connection, asset, now_us, output.venue_us, rx_us)
             elif isinstance(output, BookReplaced):
@@ -108,22 +109,24 @@ class Showing:
             return False
         if asset.owner is not None and asset.owner is not connection and asset.state == "live":
             return False
-        levels = connection.normaliser.levels(asset.instrument.asset_id)
-        if levels is None:
+        book = connection.normaliser.book(asset.instrument.asset_id)
+        if book is None:
             return False
         asset.owner = connection
         asset.state, asset.why, asset.result = "live", "leg_snapshot", None
         asset.owed = False
         if rx_us is not None:
             asset.venue_us, asset.recv_us = venue_us, rx_us
-        self.snapshot(asset, levels, now_us)
+        self.snapshot(asset, book, now_us)
         return True
 
-    def snapshot(self, asset: Asset, levels: tuple[Sequence[Any], Sequence[Any]], now_us: int) -> None:
+    def snapshot(self, asset: Asset, book: VenueBook, now_us: int) -> None:
+        """Say the whole book."""
         asset.n += 1
         asset.touched_us = now_us
         norm_us = asset.recv_us if self._stamp is None else self._stamp()
-        self._emit(asset.subject, encode.levels("snapshot", asset, self._epoch, *levels, norm_us))
+        whole = asset.writer.snapshot(asset.n, book, asset.venue_us, asset.recv_us, norm_us)
+        self._emit(asset.subject, whole)
 
     def leave(
         self,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from wup._core import VenueBook
     from wup.mapping.catalogue import Catalogue
     from wup.model import Instrument, LegState, Level, VenueEvent
 
@@ -32,17 +33,18 @@ class ExchangeAdapter(Protocol):
 
 
 # --- what a normaliser puts out -------------------------------------------------------------------
+# Not frozen: one is made for every frame, and a frozen one takes three times as long to make.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BookReplaced:
-    """The asset's whole book is now in `Normaliser.book(asset_id)`: publish a snapshot."""
+    """The asset's whole book is now `Normaliser.book(asset_id)`: publish a snapshot."""
 
     asset_id: str
     venue_us: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BookChanged:
     """New absolute sizes, one venue transaction."""
 
@@ -52,7 +54,7 @@ class BookChanged:
     venue_us: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TradeSeen:
     """A trade in the asset's own coordinates."""
 
@@ -65,7 +67,7 @@ class TradeSeen:
     block: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LegChanged:
     """The leg leaves or changes state (it becomes live by `BookReplaced` only)."""
 
@@ -75,7 +77,7 @@ class LegChanged:
     result: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RepairWanted:
     """The venue must be asked for fresh books of these assets."""
 
@@ -83,7 +85,7 @@ class RepairWanted:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BadInput:
     """Something in the frame could not be used; `kind` is the counter's label."""
 
@@ -122,8 +124,8 @@ class Normaliser(Protocol):
         """The connection is gone: every asset that was shown leaves (`LegChanged` to `down`)."""
         ...
 
-    def levels(self, asset_id: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]] | None:
-        """Bids and asks of an asset, best first, if its book is live here; else None."""
+    def book(self, asset_id: str) -> VenueBook | None:
+        """The book of an asset if it is live here and whole; None also within a transaction."""
         ...
 
     def assets(self) -> Iterable[str]:

@@ -12,8 +12,6 @@ from wup.errors import VenueMessageError
 from wup.model import Instrument, Snapshot, VenueEvent
 from wup.venues.base import BadInput, BookReplaced, LegChanged, Output, RepairWanted
 
-Levels = tuple[list[tuple[str, str]], list[tuple[str, str]]]
-
 
 class ToyAdapter:
     """`{"seq":1,"asset":"A","bids":[["0.4","5"]],"asks":[]}` to a snapshot."""
@@ -78,9 +76,8 @@ class ToyNormaliser:
         self._books.clear()
         return out
 
-    def levels(self, asset_id: str) -> Levels | None:
-        book = self._books.get(asset_id)
-        return None if book is None else book.levels()
+    def book(self, asset_id: str) -> VenueBook | None:
+        return self._books.get(asset_id)
 
     def assets(self) -> Iterable[str]:
         return self._books

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from wup._core import NegativeSize, NumberError, VenueBook, kalshi_delta
+from wup._core import NegativeSize, NumberError, VenueBook, kalshi_delta, kalshi_snapshot
 from wup.errors import VenueMessageError
 from wup.model import Control, Increment, Snapshot, State, Trade
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
 from wup.venues.following import find
 from wup.venues.kalshi.adapter import BOOK_CHANNEL, KalshiAdapter, load, sequence_of
+from wup.venues.kalshi.sequence import Sequences
 from wup.venues.repairs import REPAIR_US, Repairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from wup.model import Instrument, Level, VenueEvent
+    from wup.model import Instrument, Side, VenueEvent
     from wup.venues.base import Output
 
 FIRST_BOOK_US = 5_000_000
@@ -64,20 +65,23 @@ class _Market:
 
 
 class KalshiNormaliser:
-    """Frames of one connection to normalised outputs. Pure: time comes in with each call."""
+    """Frames of one connection to normalised outputs. Pure: time comes in with each call.
 
-    def __init__(self, open_info: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> None:
+    Without `native` every frame is read by the adapter's own decoder.
+    """
+
+    def __init__(
+        self, open_info: Mapping[str, Any], instruments: Mapping[str, Instrument], *, native: bool = True
+    ) -> None:
+        self._native = native
         # A recording made before the mode was recorded has the venue's default of its time: false.
         self._adapter = KalshiAdapter(open_info.get("use_yes_price") is True)
         self._instruments = instruments
         self._markets: dict[str, _Market] = {}
         self._dropped: set[str] = set()
         self._repairs = Repairs()
-        self._sequences: dict[int, int] = {}
-        self._last: dict[int, bytes] = {}
+        self._sequences = Sequences()
         self._channels: dict[int, str] = {}
-        # Subscriptions that the venue ended: whatever still comes with their sid is from before.
-        self._ended: set[int] = set()
         # Markets with a deadline: the timer looks at these only.
         self._due: dict[str, _Market] = {}
         # The latest of the venue's times on this connection: time that a replay has too.
@@ -138,12 +142,8 @@ class KalshiNormaliser:
         """A received frame; what cannot be used comes out as `BadInput`, with the legs that it makes
         doubtful."""
         out: list[Output] = []
-        # The hot frame is read natively; every other frame, and unusual forms of this one, by the adapter.
-        hot = kalshi_delta(raw, self._adapter.use_yes_price)
-        if hot is not None:
-            sid, seq, ticker, side, price, delta, venue_us = hot
-            if self._track(sid, seq, raw, now_us, out):
-                self._increment(Increment(ticker, side, price, delta, seq, None, venue_us), sid, now_us, out)
+        # Book frames are read natively; every other frame, and unusual forms of these, by the adapter.
+        if self._native and self._hot(raw, now_us, out):
             return out
         try:
             frame = load(raw)
@@ -166,37 +166,44 @@ class KalshiNormaliser:
             return out
         for event in events:
             if isinstance(event, Increment):
-                self._increment(event, stream, now_us, out)
+                self._increment(
+                    event.asset_id,
+                    event.side,
+                    event.price,
+                    event.delta,
+                    event.venue_us,
+                    stream,
+                    now_us,
+                    out,
+                )
             else:
                 self._other(event, stream, now_us, out)
         return out
 
-    def _track(self, sid: int, seq: int, raw: bytes, now_us: int, out: list[Output]) -> bool:
-        """Count one numbered frame, whatever its type; False: it is not to be used (section 2.4).
-
-        The same frame again is a repeat. Another frame with that number, or a lower one, means that the
-        server began anew or that frames are out of order: what such a frame says may be older than what
-        was seen already, so it is not used, and neither are the books.
-        """
-        last = self._sequences.get(sid)
-        if sid in self._ended:
-            out.append(BadInput("ended_subscription", f"sid {sid} seq {seq}"))
-            return False
-        if last is None or seq == last + 1:
-            # Joined mid-stream nothing is lost: books begin with a snapshot.
-            self._sequences[sid] = seq
-            self._last[sid] = raw
+    def _hot(self, raw: bytes, now_us: int, out: list[Output]) -> bool:
+        """Read a book frame natively; False: it is not one in its usual form, and was not looked at."""
+        delta = kalshi_delta(raw, self._adapter.use_yes_price)
+        if delta is not None:
+            sid, seq, ticker, side, price, change, venue_us = delta
+            if self._sequences.next(sid, seq, raw) or self._track(sid, seq, raw, now_us, out):
+                self._increment(ticker, side, price, change, venue_us, sid, now_us, out)
             return True
-        if seq == last and raw == self._last.get(sid):
-            out.append(BadInput("repeated_sequence", f"sid {sid} seq {seq}"))
-            return False
-        self._sequences[sid] = seq
-        self._last[sid] = raw
-        kind = "sequence_gap" if seq > last else "sequence_reset"
-        out.append(BadInput(kind, f"sid {sid}: {last} then {seq}"))
-        if self._channels.get(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
+        whole = kalshi_snapshot(raw, self._adapter.use_yes_price)
+        if whole is not None:
+            sid, seq, _, ticker, venue_us, book = whole
+            if self._track(sid, seq, raw, now_us, out):
+                self._snapshot(ticker, book, venue_us, sid, now_us, out)
+            return True
+        return False
+
+    def _track(self, sid: int, seq: int, raw: bytes, now_us: int, out: list[Output]) -> bool:
+        """Count one numbered frame, whatever its type; False: it is not to be used."""
+        if self._sequences.next(sid, seq, raw):
+            return True
+        use, gap = self._sequences.irregular(sid, seq, raw, out)
+        if gap and self._channels.get(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
             self._doubt(self._of(sid), "seq_gap", now_us, out)
-        return seq > last
+        return use
 
     def _of(self, sid: int | None) -> list[str]:
         """Markets of a sid, those included that still wait for their first book."""
@@ -254,11 +261,22 @@ class KalshiNormaliser:
             market = self._markets[ticker] = _Market()
         return None if market.closed else market
 
-    def _increment(self, event: Increment, sid: int | None, now_us: int, out: list[Output]) -> None:
-        ticker = event.asset_id
-        market = self._market(ticker, out)
-        if market is None:
-            return
+    def _increment(
+        self,
+        ticker: str,
+        side: Side,
+        price: str,
+        delta: str,
+        venue_us: int | None,
+        sid: int | None,
+        now_us: int,
+        out: list[Output],
+    ) -> None:
+        market = self._markets.get(ticker)
+        if market is None or market.closed or ticker not in self._instruments:
+            market = self._market(ticker, out)
+            if market is None:
+                return
         market.sid = sid
         if not market.valid:
             soon = now_us + EARLY_DELTA_US
@@ -266,7 +284,7 @@ class KalshiNormaliser:
                 self._wait(ticker, market, soon)
             return
         try:
-            size = market.book.add(event.side, event.price, event.delta)
+            size, crossed = market.book.increment(side, price, delta)
         except NegativeSize as error:
             out.append(BadInput("negative_size", str(error), ticker))
             self._doubt((ticker,), "gap", now_us, out)
@@ -275,14 +293,14 @@ class KalshiNormaliser:
             out.append(BadInput("bad_level", str(error), ticker))
             self._doubt((ticker,), "gap", now_us, out)
             return
-        if event.venue_us is not None and event.venue_us > self._latest_us:
-            self._latest_us = event.venue_us
+        if venue_us is not None and venue_us > self._latest_us:
+            self._latest_us = venue_us
         if market.halted:
-            self._resumed(ticker, market, event, out)
+            self._resumed(ticker, market, delta, venue_us, out)
             return
-        if market.held or market.book.crossed():
-            market.held[(event.side, event.price)] = size
-            if market.book.crossed():
+        if crossed or market.held:
+            market.held[(side, price)] = size
+            if crossed:
                 if market.due_us is None:
                     self._wait(ticker, market, now_us + CROSSED_US)
                 return
@@ -291,40 +309,42 @@ class KalshiNormaliser:
             bids = [(price, size) for (side, price), size in market.held.items() if side == "bid"]
             asks = [(price, size) for (side, price), size in market.held.items() if side == "ask"]
             market.held.clear()
-            out.append(BookChanged(ticker, bids, asks, event.venue_us))
-            return
-        level = ((event.price, size),)
-        if event.side == "bid":
-            out.append(BookChanged(ticker, level, (), event.venue_us))
+            out.append(BookChanged(ticker, bids, asks, venue_us))
+        elif side == "bid":
+            out.append(BookChanged(ticker, ((price, size),), (), venue_us))
         else:
-            out.append(BookChanged(ticker, (), level, event.venue_us))
+            out.append(BookChanged(ticker, (), ((price, size),), venue_us))
 
-    def _resumed(self, ticker: str, market: _Market, event: Increment, out: list[Output]) -> None:
+    def _resumed(
+        self, ticker: str, market: _Market, delta: str, venue_us: int | None, out: list[Output]
+    ) -> None:
         """The end of a halt is told once, on a stream where nothing else may follow for hours. If that
         frame was lost the book tells: while trading is paused orders can be cancelled, never placed."""
-        if event.venue_us is None:
+        if venue_us is None:
             return
         if not market.halted_us:
             # Nothing with a time came before the halt: it is not later than this.
-            market.halted_us = event.venue_us
-        if event.delta.startswith("-") or event.venue_us < market.halted_us + RESUMED_US:
+            market.halted_us = venue_us
+        if delta.startswith("-") or venue_us < market.halted_us + RESUMED_US:
             return
         if not market.book.crossed():
             market.halted = False
-            out.append(BookReplaced(ticker, event.venue_us))
+            out.append(BookReplaced(ticker, venue_us))
 
-    def _snapshot(self, event: Snapshot, sid: int | None, now_us: int, out: list[Output]) -> None:
-        ticker = event.asset_id
+    def _snapshot(
+        self,
+        ticker: str,
+        book: VenueBook,
+        venue_us: int | None,
+        sid: int | None,
+        now_us: int,
+        out: list[Output],
+    ) -> None:
         market = self._market(ticker, out)
         if market is None:
             return
         market.sid = sid
-        try:
-            market.book.replace(event.bids, event.asks)
-        except NumberError as error:
-            out.append(BadInput("bad_level", str(error), ticker))
-            self._doubt((ticker,), "gap", now_us, out)
-            return
+        market.book = book
         market.held.clear()
         if market.book.crossed():
             # The venue's own book never crosses: the price mode is not the one we think it is, or worse.
@@ -336,11 +356,18 @@ class KalshiNormaliser:
         market.due_us = None
         self._due.pop(ticker, None)
         if not market.halted:
-            out.append(BookReplaced(ticker, event.venue_us))
+            out.append(BookReplaced(ticker, venue_us))
 
     def _other(self, event: VenueEvent, sid: int | None, now_us: int, out: list[Output]) -> None:
         if isinstance(event, Snapshot):
-            self._snapshot(event, sid, now_us, out)
+            book = VenueBook()
+            try:
+                book.replace(event.bids, event.asks)
+            except NumberError as error:
+                out.append(BadInput("bad_level", str(error), event.asset_id))
+                self._doubt((event.asset_id,), "gap", now_us, out)
+                return
+            self._snapshot(event.asset_id, book, event.venue_us, sid, now_us, out)
         elif isinstance(event, Trade):
             if event.asset_id in self._instruments:
                 out.append(
@@ -391,9 +418,9 @@ class KalshiNormaliser:
             named, channel = message.get("sid"), message.get("channel")
             if type(named) is int and isinstance(channel, str):
                 self._channels[named] = channel
-                self._ended.discard(named)
+                self._sequences.begin(named)
         elif event.kind == "unsubscribed" and sid is not None:
-            self._end(sid)
+            self._sequences.end(sid)
             if self._channels.pop(sid, None) == BOOK_CHANNEL:
                 for ticker in self._of(sid):
                     if self._markets.pop(ticker).shown:
@@ -413,12 +440,7 @@ class KalshiNormaliser:
                     market.sid = None
                     self._wait(ticker, market, now_us + REPAIR_US)
                 if sid is not None:
-                    self._end(sid)
-
-    def _end(self, sid: int) -> None:
-        self._sequences.pop(sid, None)
-        self._last.pop(sid, None)
-        self._ended.add(sid)
+                    self._sequences.end(sid)
 
     # --- time, end, answers -----------------------------------------------------------------------
 
@@ -459,17 +481,15 @@ class KalshiNormaliser:
         self._markets.clear()
         self._due.clear()
         self._sequences.clear()
-        self._last.clear()
-        self._ended.clear()
         self._channels.clear()
         return out
 
-    def levels(self, asset_id: str) -> tuple[list[Level], list[Level]] | None:
-        """Bids and asks, best first, of a book that is shown; None also in the middle of a transaction."""
+    def book(self, asset_id: str) -> VenueBook | None:
+        """A book that is shown; None also in the middle of a transaction."""
         market = self._markets.get(asset_id)
         if market is None or not market.shown or market.held:
             return None
-        return market.book.levels()
+        return market.book
 
     def assets(self) -> Iterable[str]:
         """Markets that this connection has, or waits for, books of."""

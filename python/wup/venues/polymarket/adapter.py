@@ -1,6 +1,9 @@
 """One frame of this venue to events, in the token's own coordinates: pure (venue doc section 1).
 
 Prices and sizes stay the venue's text here: the book hash is taken over exactly that text.
+
+There are two decoders of changes and books: the one written here reads every form there ever was and is the
+reference; the native one reads today's usual form, and leaves all others to the first.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from wup._core import polymarket_frame
 from wup.errors import VenueMessageError
 from wup.model import Absolute, Control, Snapshot, State, Trade
 from wup.venues.numbers import text_of
@@ -50,12 +54,31 @@ class PolymarketAdapter:
         """
         if raw in NOTICES:
             return [Control(raw.decode())]
+        read = self.native(raw)
+        if read is not None:
+            return read
         events: list[VenueEvent] = []
         problems: list[VenueMessageError] = []
         for item in load(raw):
             events.extend(self.events(item, problems))
         if problems and not events:
             raise problems[0]
+        return events
+
+    def native(self, raw: bytes) -> list[VenueEvent] | None:
+        """What the native decoder reads; None when anything in the frame is left to the other one."""
+        items = polymarket_frame(raw)
+        if items is None:
+            return None
+        events: list[VenueEvent] = []
+        for item in items:
+            if len(item) == 8:
+                asset, market, stamp, venue_us, levels, sent, bid, ask = item
+                facts = {"market": market, "timestamp": stamp, "hash": sent, "best_bid": bid, "best_ask": ask}
+                events.append(Absolute(asset, levels, venue_us=venue_us, extra=facts))
+            elif len(item) == 4:
+                asset, said, venue_us, book = item
+                events.append(Snapshot(asset, *book.levels(), venue_us=venue_us, extra=said))
         return events
 
     def events(self, item: object, problems: list[VenueMessageError]) -> list[VenueEvent]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from wup._core import NumberError
+from wup._core import NumberError, VenueBook, polymarket_frame
 from wup.errors import VenueMessageError
 from wup.model import Absolute, Control, Snapshot, State, Trade
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
@@ -22,9 +22,9 @@ from wup.venues.polymarket.truth import Market, Token
 from wup.venues.repairs import REPAIR_US, REPAIRS, Repairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from wup.model import Instrument, Level
+    from wup.model import Instrument, Side
     from wup.venues.base import Output
 
 FIRST_BOOK_US = 8_000_000
@@ -35,9 +35,15 @@ _BOOK_KEYS = ("price_changes", "changes", "bids", "asks")
 
 
 class PolymarketNormaliser:
-    """Frames of one connection to normalised outputs. Pure: time comes in with each call."""
+    """Frames of one connection to normalised outputs. Pure: time comes in with each call.
 
-    def __init__(self, open_info: Mapping[str, Any], instruments: Mapping[str, Instrument]) -> None:
+    Without `native` every frame is read by the adapter's own decoder.
+    """
+
+    def __init__(
+        self, open_info: Mapping[str, Any], instruments: Mapping[str, Instrument], *, native: bool = True
+    ) -> None:
+        self._native = native
         self._adapter = PolymarketAdapter()
         self._instruments = instruments
         self._hash_check = str(open_info.get("hash_check", "always"))
@@ -103,7 +109,8 @@ class PolymarketNormaliser:
         """A received frame; what cannot be used comes out as `BadInput`, with the legs that it makes
         doubtful."""
         out: list[Output] = []
-        if raw in NOTICES:
+        # Changes and books are read natively; every other frame, and unusual forms of these, by the adapter.
+        if (self._native and self._hot(raw, now_us, out)) or raw in NOTICES:
             return out
         try:
             items = load(raw)
@@ -116,9 +123,9 @@ class PolymarketNormaliser:
         for item in items:
             for event in self._adapter.events(item, problems):
                 if isinstance(event, Absolute):
-                    self._change(event, now_us, out)
+                    self._absolute(event, now_us, out)
                 elif isinstance(event, Snapshot):
-                    self._book(event, now_us, out)
+                    self._snapshot(event, now_us, out)
                 elif isinstance(event, Trade):
                     self._trade(event, out)
                 elif isinstance(event, State):
@@ -129,6 +136,63 @@ class PolymarketNormaliser:
                 self._problems(problems, item, now_us, out)
                 problems.clear()
         return out
+
+    def _hot(self, raw: bytes, now_us: int, out: list[Output]) -> bool:
+        """Read changes and books natively; False: the frame has something else, and was not looked at."""
+        items = polymarket_frame(raw, self._tokens)
+        if items is None:
+            return False
+        for item in items:
+            if len(item) == 8:
+                asset, market, stamp, venue_us, levels, expected, bid, ask = item
+                token = self._tokens.get(asset)
+                if token is None or asset not in self._instruments:
+                    token = self._token(asset, market, out, adopt=False)
+                if token is not None:
+                    self._change(token, levels, stamp, venue_us, expected, bid, ask, now_us, out)
+            elif len(item) == 3:
+                asset, market, venue_us = item
+                # The other token of a market that we follow is in every change: not news (section 6).
+                if asset in self._instruments or market not in self._markets:
+                    self._too_early(self._token(asset, market, out, adopt=False), venue_us)
+            else:
+                asset, said, venue_us, book = item
+                token = self._token(asset, said["market"], out, adopt=True)
+                if token is not None:
+                    self._book(token, book, said, venue_us, now_us, out)
+        return True
+
+    def _absolute(self, event: Absolute, now_us: int, out: list[Output]) -> None:
+        extra = event.extra
+        token = self._token(event.asset_id, extra["market"], out, adopt=False)
+        if token is None:
+            return
+        sent, bid, ask = extra["hash"], extra["best_bid"], extra["best_ask"]
+        self._change(
+            token,
+            event.levels,
+            str(extra["timestamp"]),
+            event.venue_us,
+            sent if isinstance(sent, str) else None,
+            bid if isinstance(bid, str) else None,
+            ask if isinstance(ask, str) else None,
+            now_us,
+            out,
+        )
+
+    def _snapshot(self, event: Snapshot, now_us: int, out: list[Output]) -> None:
+        token = self._token(event.asset_id, event.extra.get("market"), out, adopt=True)
+        if token is None:
+            return
+        book = VenueBook()
+        try:
+            book.replace(event.bids, event.asks)
+        except NumberError as error:
+            if not token.closed:
+                out.append(BadInput("bad_level", str(error), token.id))
+                self._doubt([token.id], "gap", now_us, out)
+            return
+        self._book(token, book, event.extra, event.venue_us, now_us, out)
 
     def _problems(
         self, problems: list[VenueMessageError], item: object, now_us: int, out: list[Output]
@@ -196,10 +260,16 @@ class PolymarketNormaliser:
 
     # --- whole books ------------------------------------------------------------------------------
 
-    def _book(self, event: Snapshot, now_us: int, out: list[Output]) -> None:
-        item = event.extra
-        token = self._token(event.asset_id, item.get("market"), out, adopt=True)
-        if token is None or token.closed:
+    def _book(
+        self,
+        token: Token,
+        book: VenueBook,
+        item: Mapping[str, object],
+        venue_us: int | None,
+        now_us: int,
+        out: list[Output],
+    ) -> None:
+        if token.closed:
             return
         first = bool(item.get("tick_size"))
         self._facts_come = self._facts_come or first
@@ -209,11 +279,11 @@ class PolymarketNormaliser:
             # (point 9: the one with the tick) changes are not sent to us at all.
             return
         self._again.discard(token.id)
-        if token.valid and event.venue_us is not None and event.venue_us < token.venue_us:
-            out.append(BadInput("older", f"book of {event.venue_us} after {token.venue_us}", token.id))
+        if token.valid and venue_us is not None and venue_us < token.venue_us:
+            out.append(BadInput("older", f"book of {venue_us} after {token.venue_us}", token.id))
             return
-        if not token.valid and event.venue_us is not None and event.venue_us < token.missed_us:
-            out.append(BadInput("older", f"book of {event.venue_us} after {token.missed_us}", token.id))
+        if not token.valid and venue_us is not None and venue_us < token.missed_us:
+            out.append(BadInput("older", f"book of {venue_us} after {token.missed_us}", token.id))
             self._doubt([token.id], "gap", now_us, out)
             return
         sent = item.get("hash")
@@ -227,17 +297,12 @@ class PolymarketNormaliser:
         ):
             # The same state again, proven: what a trade sends after its changes.
             return
-        try:
-            token.book.replace(event.bids, event.asks)
-        except NumberError as error:
-            out.append(BadInput("bad_level", str(error), token.id))
+        token.book = book
+        if book.crossed():
+            out.append(BadInput("crossed_book", f"best bid {book.best('bid')}", token.id))
             self._doubt([token.id], "gap", now_us, out)
             return
-        if token.book.crossed():
-            out.append(BadInput("crossed_book", f"best bid {token.book.best('bid')}", token.id))
-            self._doubt([token.id], "gap", now_us, out)
-            return
-        token.venue_us = event.venue_us or token.venue_us
+        token.venue_us = venue_us or token.venue_us
         token.stamp = str(item.get("timestamp", ""))
         token.expected = expected
         token.best_bid = token.best_ask = None
@@ -249,7 +314,7 @@ class PolymarketNormaliser:
         self._expected.pop(token.id, None)
         self._set_due(token)
         if not token.mirror:
-            out.append(BookReplaced(token.id, event.venue_us))
+            out.append(BookReplaced(token.id, venue_us))
             if not (first or token.market.proven or token.market.asked):
                 # The first book, which alone carries the facts of the hash, did not come: without it no
                 # loss would ever show.
@@ -286,16 +351,26 @@ class PolymarketNormaliser:
 
     # --- changes ----------------------------------------------------------------------------------
 
-    def _change(self, event: Absolute, now_us: int, out: list[Output]) -> None:
-        extra = event.extra
-        token = self._token(event.asset_id, extra["market"], out, adopt=False)
-        if token is None or token.closed:
-            return
+    def _too_early(self, token: Token | None, venue_us: int | None) -> None:
+        """Changes before the first book say nothing but their time; the deadline asks for the book."""
+        if token is not None and not token.closed:
+            token.missed_us = max(token.missed_us, venue_us or 0)
+
+    def _change(
+        self,
+        token: Token,
+        levels: Sequence[tuple[Side, str, str]],
+        stamp: str,
+        venue_us: int | None,
+        expected: str | None,
+        best_bid: str | None,
+        best_ask: str | None,
+        now_us: int,
+        out: list[Output],
+    ) -> None:
         if not token.valid:
-            # Changes before the first book say nothing but their time; the deadline asks for the book.
-            token.missed_us = max(token.missed_us, event.venue_us or 0)
+            self._too_early(token, venue_us)
             return
-        venue_us = event.venue_us
         if venue_us is not None:
             if venue_us < token.venue_us:
                 out.append(BadInput("older", f"change of {venue_us} after {token.venue_us}", token.id))
@@ -305,26 +380,29 @@ class PolymarketNormaliser:
                 if not token.valid:
                     return
             token.venue_us = venue_us
-        book = token.book
         try:
-            for side, price, size in event.levels:
-                price_key, size_key = shortest(price), shortest(size)
-                if book.set(side, price, size):
-                    token.held[(side, price_key)] = size_key
+            bids, asks, top = token.book.change(levels, best_bid, best_ask)
         except NumberError as error:
             out.append(BadInput("bad_level", str(error), token.id))
             self._doubt([token.id], "gap", now_us, out)
             return
-        sent = extra["hash"]
-        token.expected = sent if isinstance(sent, str) and sent else None
-        token.stamp = str(extra["timestamp"])
-        token.best_bid, token.best_ask = _best(extra["best_bid"], "0"), _best(extra["best_ask"], "1")
-        self._settle(token, now_us, out)
+        token.expected = expected or None
+        token.stamp, token.best_bid, token.best_ask = stamp, best_bid, best_ask
+        provable = self._provable(token)
+        if provable and top is not False and not token.open and token.doubt_us is None and token.matches():
+            # Nearly every change: a transaction of one message, proven.
+            self._checks["match"] += 1
+            token.verified = True
+            if (bids or asks) and not token.mirror:
+                out.append(BookChanged(token.id, bids, asks, token.venue_us))
+            return
+        token.held.update((("bid", price), size) for price, size in bids)
+        token.held.update((("ask", price), size) for price, size in asks)
+        self._settle(token, top, provable, now_us, out)
 
-    def _settle(self, token: Token, now_us: int, out: list[Output]) -> None:
+    def _settle(self, token: Token, top: bool | None, provable: bool, now_us: int, out: list[Output]) -> None:
         """Show the transaction if it is whole, else wait for the rest of it."""
-        top = token.top_fits()
-        if self._provable(token):
+        if provable:
             if top is not False and (token.matches() or token.explain_trade()):
                 self._checks["match"] += 1
                 token.verified = True
@@ -492,21 +570,14 @@ class PolymarketNormaliser:
         self._again.clear()
         return out
 
-    def levels(self, asset_id: str) -> tuple[list[Level], list[Level]] | None:
-        """Bids and asks, best first, of a book that is shown; None also in the middle of a transaction."""
+    def book(self, asset_id: str) -> VenueBook | None:
+        """A book that is shown; None also in the middle of a transaction."""
         token = self._tokens.get(asset_id)
         if token is None or not token.shown or token.open:
             return None
-        return token.book.levels()
+        return token.book
 
     def assets(self) -> Iterable[str]:
         """Assets that this connection has, or waits for, books of."""
         shown = [asset for asset, token in self._tokens.items() if not token.mirror]
         return [*shown, *self._expected]
-
-
-def _best(reported: object, empty: str) -> str | None:
-    """A reported best price: None when not said, "" when the side is empty (section 1.5)."""
-    if not isinstance(reported, str):
-        return None
-    return "" if reported in ("", "0", empty, "0.0", f"{empty}.0") else reported

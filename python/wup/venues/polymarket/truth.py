@@ -126,7 +126,7 @@ class Token:
         if self.best_bid is None or self.best_ask is None:
             return None
         try:
-            return self.book.top_is(self.best_bid or None, self.best_ask or None)
+            return self.book.top_is(self.best_bid, self.best_ask)
         except NumberError:
             return None
 
