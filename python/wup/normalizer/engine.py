@@ -378,8 +378,8 @@ class Engine:
         asset = self._assets.get(platform, {}).get(asset_id)
         if asset is None or asset.state != "live" or asset.owner is None or asset.owed:
             return None
-        levels = asset.owner.normaliser.levels(asset_id)
-        return None if levels is None else (asset.subject, asset.venue_us, levels)
+        book = asset.owner.normaliser.book(asset_id)
+        return None if book is None else (asset.subject, asset.venue_us, book.levels())
 
     def marks(self, now_us: int) -> list[tuple[str, bytes]]:
         """(subject, payload) per platform: the counters of assets that changed in the last two seconds and
