@@ -11,7 +11,6 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Self
 
-import prometheus_client
 from redis.exceptions import RedisError
 
 from wup import config, logs, servers
@@ -27,6 +26,7 @@ from wup.mapping.redis import connect as connect_redis
 from wup.mapping.redis import load_epoch, save_epoch
 from wup.mapping.source import MappingSource
 from wup.metrics import REGISTRY
+from wup.metrics_server import MetricsServer
 from wup.normalizer.service import NormalizerService
 from wup.orderbook import OrderbookHttp, OrderbookService
 from wup.recorder import Recorder
@@ -109,24 +109,36 @@ class Process:
         self.bus = bus
 
     def metrics(self, default_port: int) -> int:
-        """Serve Prometheus metrics on METRICS_HOST, which is this machine unless set; the port.
+        """Serve Prometheus metrics on METRICS_HOST, which is this machine unless set, and beside them
+        `/healthz` and `/readyz`; the port.
 
         Raises:
             PortInUse: METRICS_PORT is taken.
         """
         port = self.settings.metrics_port if self.settings.metrics_port is not None else default_port
         try:
-            server, thread = prometheus_client.start_http_server(port, self.settings.metrics_host, REGISTRY)
+            server = MetricsServer(self.settings.metrics_host, port, REGISTRY, self.health, self._unready)
         except OSError as error:
             raise PortInUse("METRICS_PORT", self.settings.metrics_host, port) from error
+        self._stack.callback(server.stop)
+        return server.port
 
-        def stop() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join(2)
+    def health(self) -> dict[str, object]:
+        """The bus, and what each venue's connections are doing (read from another thread)."""
+        found: dict[str, object] = {"bus": self.bus.connected}
+        if self.aggregator is not None:
+            found["venues"] = self.aggregator.health()
+        return found
 
-        self._stack.callback(stop)
-        return int(server.server_port)
+    def _unready(self) -> list[str]:
+        reasons = [] if self.bus.connected else ["bus_disconnected"]
+        if self._mapping is not None and not self._mapping.healthy:
+            reasons.append("redis_down")
+        if self.aggregator is not None:
+            venues = self.aggregator.health().values()
+            if any(venue["connections"] for venue in venues) and not any(venue["open"] for venue in venues):
+                reasons.append("no_venue_live")
+        return reasons
 
     # --- stages ------------------------------------------------------------------------------------
 

@@ -378,6 +378,4 @@ class Connection:
             self._hole = True
 
     def _log(self, event: str, detail: str) -> None:
-        logs.log("aggregator").warning(
-            event, platform=self.platform, connection=self.name, detail=logs.clean(detail)
-        )
+        self._gate.tell(event, self.name, detail)

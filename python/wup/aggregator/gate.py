@@ -25,6 +25,7 @@ FAILURES = 5
 LONGEST_RETRY_AFTER_S = 900.0
 """What a venue can hold us back with one header; after that one connection asks again."""
 _STEP_S = 0.05
+_SAY_S = 60.0
 
 BreakerState = Literal["closed", "half_open", "open"]
 _LEVEL: dict[BreakerState, int] = {"closed": 0, "half_open": 1, "open": 2}
@@ -50,6 +51,8 @@ class Gate:
         self._probing = False
         self._state: BreakerState = "closed"
         self._turn = asyncio.Lock()
+        self._said: dict[str, tuple[float, int]] = {}
+        """Event -> when it was logged, and how often it has happened since."""
         BREAKER.labels(platform).set(0)
 
     @property
@@ -89,6 +92,18 @@ class Gate:
         if self._tokens < 1:
             return (1 - self._tokens) / self._rate
         return 0.0
+
+    def tell(self, event: str, connection: str, detail: str) -> None:
+        """Log what went wrong; a venue that is away for hours gets a line a minute for each kind of event."""
+        now = self._clock.monotonic()
+        at, unsaid = self._said.get(event, (-_SAY_S, 0))
+        if now - at < _SAY_S:
+            self._said[event] = (at, unsaid + 1)
+            return
+        self._said[event] = (now, 0)
+        logs.log("aggregator").warning(
+            event, platform=self._platform, connection=connection, detail=logs.clean(detail), unsaid=unsaid
+        )
 
     def left(self) -> None:
         """The attempt was given up before it said anything about the venue."""

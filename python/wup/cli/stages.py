@@ -81,8 +81,12 @@ def register(app: typer.Typer) -> None:
 
         async def main(stop: asyncio.Event) -> int:
             async with runtime.Process(settings, venues) as process:
-                forward = ("market.", "normalized.", "control.")
-                await process.use_local_and_nats("aggregator", forward, ("control.", "mapping."))
+                if settings.normalize == "inline":
+                    # What the two say to each other about audits stays in the process.
+                    forward = ("market.", "normalized.", "control.resync.")
+                    await process.use_local_and_nats("aggregator", forward, ("control.resync.", "mapping."))
+                else:
+                    await process.use_nats("aggregator")
                 metrics = process.metrics(9090)
                 if settings.normalize == "inline":
                     await process.start_normalizer(runtime.instance_name())

@@ -1,0 +1,78 @@
+"""Metrics and health of a process, from a thread of its own: a scrape never waits for the event loop."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import orjson
+from prometheus_client import make_wsgi_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client import CollectorRegistry
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Quiet(WSGIRequestHandler):
+    timeout = 5
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line per scrape."""
+
+
+class MetricsServer:
+    """`/metrics` (and every other path), `/healthz`, `/readyz` on one port.
+
+    Args:
+        health: what the process is doing, as JSON.
+        unready: why it cannot do its work now; none: ready.
+
+    Raises:
+        OSError: from the constructor, when it cannot listen.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        health: Callable[[], dict[str, object]],
+        unready: Callable[[], list[str]],
+    ) -> None:
+        metrics = make_wsgi_app(registry)
+
+        def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+            path = environ.get("PATH_INFO")
+            if path not in ("/healthz", "/readyz"):
+                page: Iterable[bytes] = metrics(environ, start)
+                return page
+            reasons = unready() if path == "/readyz" else []
+            body = {"status": "unready" if reasons else "ok", "reasons": reasons, **health()}
+            status = "503 Service Unavailable" if reasons else "200 OK"
+            start(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+            return [orjson.dumps(body)]
+
+        kind = _Server6 if ":" in host else _Server
+        self._server = make_server(host.strip("[]"), port, answer, kind, handler_class=_Quiet)
+        self.port = int(self._server.server_port)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(2)
