@@ -18,7 +18,7 @@ from gateway.engine import FED_25, GAME, Engine
 from javascript.node import HERE, Driver, bundled, driver, installed
 from wup._core import CoreError, MirrorBook, mirror_message
 from wup.bus import LocalBus
-from wup.web import CONTENT_SECURITY_POLICY
+from wup.web import CONTENT_SECURITY_POLICY, assets
 
 if TYPE_CHECKING:
     from wup.gateway import Gateway
@@ -295,12 +295,26 @@ def test_types_name_what_the_module_exports() -> None:
 
 
 async def test_the_gateway_serves_the_client(gateway: Gateway) -> None:
-    """`/wup.js` and its types come from memory with their type, nosniff and a strict policy."""
+    """Every file of the page and the client comes from memory with its type, nosniff and a strict policy."""
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}") as client:
-        for path, kind in {"/wup.js": "text/javascript", "/wup.d.ts": "text/plain"}.items():
+        for path, asset in assets().items():
             answer = await client.get(path)
             assert answer.status_code == 200
-            assert answer.content == (WEB / path[1:]).read_bytes()
-            assert answer.headers["content-type"].startswith(kind)
+            assert answer.content == (WEB / (path[1:] or "index.html")).read_bytes()
+            assert answer.headers["content-type"] == asset.content_type
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+
+
+def test_assets_are_served_whole_and_strict() -> None:
+    """All files have a type and an ETag of their own; the page needs nothing that its policy forbids."""
+    files = assets()
+    assert {"/", "/wup.js", "/wup.d.ts"} <= files.keys()
+    assert len({asset.etag for asset in files.values()}) == len(files)
+    assert files["/wup.js"].content_type.startswith("text/javascript")
+    page = files["/"].body.decode()
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page)
+    for asset in files.values():
+        urls = re.findall(rb"""(?:src|href)=["'](https?:[^"']+)|@import|url\(["']?(https?:)""", asset.body)
+        assert urls == [], "works offline"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import httpx2
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from wup import __version__
 from wup.problem import install, problem
@@ -92,7 +91,6 @@ def build(upstream: Upstream, problems: Callable[[], list[str]]) -> FastAPI:
     """The application; `problems` names why the gateway is not ready."""
     app = FastAPI(title="WUP gateway", version=__version__, docs_url=None, redoc_url=None)
     install(app)
-    page = resources.files("wup.gateway").joinpath("page.html").read_text("utf-8")
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -106,11 +104,6 @@ def build(upstream: Upstream, problems: Callable[[], list[str]]) -> FastAPI:
         if reasons:
             return JSONResponse({"status": "not ready", "reasons": reasons}, status_code=503)
         return JSONResponse({"status": "ready"})
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> HTMLResponse:
-        """A page that shows the books live."""
-        return HTMLResponse(page)
 
     for path, asset in assets().items():
         app.add_api_route(path, _serving(asset), include_in_schema=False)

@@ -1,0 +1,282 @@
+// The page: one feed, the event that is chosen, its books as cards.
+import { age, by, clock, grouped, h, write } from "./dom.js";
+import { Events } from "./events.js";
+import { Card, colour } from "./ladder.js";
+import { Meter } from "./meter.js";
+import { Playground } from "./playground.js";
+import { Feed, FeedError, Refused } from "./wup.js";
+
+const TICK_MS = 250;
+const SILENT_MS = 2_500;
+const TRADES = 60;
+
+const address = new URL("ws", document.baseURI);
+address.protocol = address.protocol.replace("http", "ws");
+address.hash = "";
+
+let token = null;
+let feed = null;
+let meter = null;
+let subscription = null;
+let chosen = null;
+let first = null;
+let lostAt = null;
+let tokenWhy = null;
+const titles = new Map();
+const cards = new Map();
+const dirty = new Set();
+let trades = [];
+let frame = null;
+
+// --- drawing, at most once per frame --------------------------------------------------------------------
+
+function later() {
+  frame ??= requestAnimationFrame(draw);
+}
+
+function draw() {
+  frame = null;
+  for (const card of dirty) {
+    if (!card.visible) continue;
+    dirty.delete(card);
+    card.draw();
+  }
+  drawTrades();
+}
+
+const sight = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const card = cards.get(target.dataset.book);
+      if (card !== undefined) card.visible = isIntersecting;
+    }
+    later();
+  },
+  { rootMargin: "300px" },
+);
+
+function drawTrades() {
+  if (trades.length === 0) return;
+  const rows = trades.splice(0).slice(-TRADES).reverse().map(({ book, message }) => {
+    const { ts, platform, side, price, size } = message;
+    return h(
+      "tr",
+      { class: side === "buy" ? "buy" : "sell" },
+      h("td", {}, clock(ts?.venue ?? ts?.recv ?? 0)),
+      h("td", {}, book.label ?? book.id),
+      h("td", { title: platform }, h("i", { class: `swatch leg-${colour(platform)}` }), h("span", { class: "unseen" }, platform), ` ${side}`),
+      h("td", { class: "number price" }, price),
+      h("td", { class: "number" }, grouped(size)),
+    );
+  });
+  const body = by("trades");
+  body.prepend(...rows);
+  while (body.children.length > TRADES) body.lastElementChild.remove();
+  by("trades-box").hidden = false;
+}
+
+// --- the chosen event -----------------------------------------------------------------------------------
+
+const view = () => document.querySelector('input[name="view"]:checked').value;
+
+function show(event) {
+  chosen = event;
+  events.choose(event);
+  subscription?.close();
+  subscription = null;
+  for (const { element } of cards.values()) sight.unobserve(element);
+  cards.clear();
+  dirty.clear();
+  trades = [];
+  by("books").replaceChildren(by("trades-box"));
+  by("trades").replaceChildren();
+  by("trades-box").hidden = true;
+  name();
+  if (event === null || !/^[A-Za-z0-9_-]{1,64}$/.test(event)) return;
+  const pattern = view() === "no" ? `${event}.*.no` : `${event}.>`;
+  const own = feed.subscribe(pattern, { trades: true, onEvent: (happened) => own === subscription && take(happened) });
+  subscription = own;
+  own.done.catch((error) => {
+    if (error instanceof Refused && own === subscription) refused(error);
+  });
+}
+
+function name() {
+  const title = titles.get(chosen) ?? chosen ?? "Events";
+  write(by("event-title"), title);
+  document.title = chosen === null ? "WUP" : `${title} · WUP`;
+  const known = chosen === null || titles.has(chosen) || titles.size === 0;
+  const waiting = cards.size === 0 ? "Waiting for the first book." : `${cards.size} ${cards.size === 1 ? "book" : "books"} · ${chosen}`;
+  write(by("event-note"), chosen === null ? "" : known ? waiting : `There is no event ${chosen} here.`);
+}
+
+function take(event) {
+  const { type, book } = event;
+  if (type === "trade") {
+    trades.push(event);
+    if (trades.length > 4 * TRADES) trades.splice(0, trades.length - TRADES);
+    meter.see(event.message);
+    later();
+    return;
+  }
+  if (book === null) return;
+  let card = cards.get(book.id);
+  if (card === undefined) {
+    card = new Card(book);
+    card.setRows(Number(by("rows").value));
+    cards.set(book.id, card);
+    place(card);
+  }
+  card.hear(event);
+  if (type === "delta") meter.see(event.message);
+  dirty.add(card);
+  later();
+}
+
+/** In the order of the labels, numbers as numbers. */
+function place(card) {
+  const label = (own) => own.book.label ?? own.book.id;
+  const others = [...cards.values()].filter((other) => other !== card);
+  const after = others
+    .filter((other) => label(other).localeCompare(label(card), undefined, { numeric: true }) > 0)
+    .sort((a, b) => label(a).localeCompare(label(b), undefined, { numeric: true }))[0];
+  by("books").insertBefore(card.element, after?.element ?? by("trades-box"));
+  sight.observe(card.element);
+  name();
+  legend();
+}
+
+function legend() {
+  const legs = new Set([...cards.values()].flatMap(({ book }) => Object.keys(book.legs)));
+  const known = [...legs].sort().map((leg) => h("span", {}, h("i", { class: `swatch leg-${colour(leg)}`, "aria-hidden": "true" }), leg));
+  by("legend").replaceChildren(...known);
+}
+
+const events = new Events({
+  onRefused: refused,
+  onList(found) {
+    for (const { id, title } of found) titles.set(id, title);
+    if (first === null && found.length > 0) {
+      first = found[0].id;
+      route();
+    } else {
+      name();
+    }
+  },
+});
+
+// --- the connection -------------------------------------------------------------------------------------
+
+function connect() {
+  feed = new Feed(address.href, { token: token ?? undefined });
+  meter = new Meter(feed);
+  feed.addEventListener("connected", () => {
+    lostAt = null;
+    link();
+  });
+  feed.addEventListener("disconnected", () => {
+    lostAt = performance.now();
+    redraw();
+    link();
+  });
+  feed.addEventListener("failed", ({ error }) => refused(error));
+  events.follow(feed);
+  subscription = null;
+  route();
+  link();
+}
+
+function redraw() {
+  for (const card of cards.values()) dirty.add(card);
+  later();
+}
+
+/** What is known of the connection, at once and everywhere it matters: nothing old may look live. */
+function link() {
+  const silent = feed.connected && feed.silentMs > SILENT_MS;
+  const state = tokenWhy !== null ? "refused" : feed.connected ? (silent ? "silent" : "live") : lostAt === null ? "connecting" : "lost";
+  const text = { refused: "Token needed", silent: "Silent", live: "Live", connecting: "Connecting", lost: "Connection lost" }[state];
+  document.body.dataset.link = state;
+  by("link").dataset.state = state;
+  write(by("link-text"), text);
+  const alarm = by("alarm");
+  const told = { silent: "The gateway is silent: what is below may be old.", lost: "Connection lost: nothing below is live. Trying again." }[state] ?? "";
+  alarm.hidden = told === "";
+  write(alarm, told);
+  const since = state === "lost" ? age(performance.now() - lostAt) : state === "silent" ? age(feed.silentMs) : "";
+  by("link").title = since === "" ? "" : `for ${since}`;
+}
+
+function refused(error) {
+  if (tokenWhy !== null) return;
+  const wantsToken = error.code === "unauthorized" || error.code === "forbidden" || /^closed 440[13]/.test(error.message);
+  if (!wantsToken) {
+    write(by("event-note"), error instanceof FeedError ? error.message : String(error));
+    return;
+  }
+  tokenWhy = error.message;
+  feed.close();
+  link();
+  write(by("token-why"), token === null ? "It is kept by this page only, until you leave it." : `Refused: ${error.message}`);
+  by("token").value = "";
+  by("token-dialog").showModal();
+}
+
+by("token-form").addEventListener("submit", (submit) => {
+  submit.preventDefault();
+  token = by("token").value;
+  tokenWhy = null;
+  lostAt = null;
+  by("token-dialog").close();
+  connect();
+});
+by("token-dialog").addEventListener("cancel", (cancel) => cancel.preventDefault());
+
+// --- what is looked at ----------------------------------------------------------------------------------
+
+const playground = new Playground(address.href, { event: () => chosen, token: () => token });
+
+function route() {
+  const path = location.hash.replace(/^#\/?/, "");
+  const playing = path === "playground";
+  by("books-view").hidden = playing;
+  by("playground-view").hidden = !playing;
+  for (const [id, on] of [["tab-books", !playing], ["tab-playground", playing]]) {
+    if (on) by(id).setAttribute("aria-current", "page");
+    else by(id).removeAttribute("aria-current");
+  }
+  const wanted = path.startsWith("e/") ? path.slice(2) : (chosen ?? first);
+  if (wanted !== chosen || (wanted !== null && subscription === null)) show(wanted);
+  if (chosen !== null) by("tab-books").href = `#/e/${chosen}`;
+  if (playing && by("play-message").value === "") playground.preset();
+  events.open(false);
+}
+
+window.addEventListener("hashchange", route);
+by("view-choice").addEventListener("change", () => show(chosen));
+by("rows").addEventListener("change", () => {
+  for (const card of cards.values()) card.setRows(Number(by("rows").value));
+  redraw();
+});
+document.addEventListener("keydown", (key) => {
+  if (key.key !== "/" || key.ctrlKey || key.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName)) return;
+  key.preventDefault();
+  events.open(true);
+  by("search").focus();
+});
+
+const THEMES = ["as the system", "light", "dark"];
+by("theme").addEventListener("click", () => {
+  const root = document.documentElement;
+  const next = THEMES[(THEMES.indexOf(root.dataset.theme ?? THEMES[0]) + 1) % THEMES.length];
+  root.dataset.theme = next;
+  by("theme").setAttribute("aria-label", `Colours: ${next}`);
+});
+
+connect();
+setInterval(() => {
+  const now = performance.now();
+  for (const card of cards.values()) card.tick(now);
+  link();
+}, TICK_MS);
+setInterval(() => meter.draw(), 1_000);
