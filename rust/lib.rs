@@ -4,7 +4,7 @@
 //!
 //! - [`scan`] and [`json_text`] read JSON in place; [`normalised`] is a venue's message; [`fixed`] its exact numbers.
 //! - [`leg`] is one venue asset in a book; [`levels`] the sizes per leg at each price with their [`digest`].
-//! - [`book`] is one consolidated book, [`merge`] what a message does to it, `encode` how it speaks.
+//! - [`book`] is one consolidated book, [`merge`] what a message does to it, `encode` how it speaks, [`best`] its top.
 //! - [`store`] holds all books, [`mapping`] says which assets feed them, [`marks`] proves that nothing was lost.
 //! - [`mirror`] is a client's verifying copy, [`complement`] the NO view of a message.
 //! - [`venue_book`] is one asset's own book for the adapters, [`venue_hash`] a venue's checksum over it;
@@ -14,6 +14,7 @@
 //!
 //! Everything here builds, tests and fuzzes without Python; the module `python` is the border to it.
 
+pub mod best;
 pub mod book;
 pub mod change;
 pub mod complement;

@@ -149,6 +149,20 @@ impl Store {
     /// Only when the leg cannot be told: [`Error::Parse`], [`Error::UnknownAsset`]. A bad message of a known
     /// leg puts that leg into `resync` instead.
     pub fn apply(&self, bytes: &[u8], now_us: i64, out: &mut Vec<Change>) -> Result<()> {
+        self.apply_of(None, bytes, now_us, out)
+    }
+
+    /// The same for a message that came as one of `expected`, a platform and its asset.
+    ///
+    /// # Errors
+    /// Those of `apply`, and [`Error::Parse`] when it is about another asset: then nothing has changed.
+    pub fn apply_of(
+        &self,
+        expected: Option<(&str, &str)>,
+        bytes: &[u8],
+        now_us: i64,
+        out: &mut Vec<Change>,
+    ) -> Result<()> {
         count(&self.counters.messages, 1);
         SCRATCH.with_borrow_mut(|scratch| {
             let message = Message::read(bytes, &mut scratch.read);
@@ -168,6 +182,14 @@ impl Store {
                     }
                 };
             };
+            if let Some((on_platform, of_asset)) = expected
+                && (&**platform != on_platform || &**asset != of_asset)
+            {
+                count(&self.counters.bad, 1);
+                return Err(Error::Parse(format!(
+                    "a message of {platform}:{asset} as {on_platform}:{of_asset}"
+                )));
+            }
             self.with_leg(platform, asset, now_us, out, |book, leg, out| {
                 book.apply(leg, &message, scratch, now_us, out)
             })
@@ -324,6 +346,19 @@ impl Store {
     /// [`Error::UnknownBook`].
     pub fn snapshot(&self, book: &str, depth: Option<usize>, why: &str, now_us: i64) -> Result<Vec<u8>> {
         self.read(book, |book, no| book.snapshot(no, depth, why, now_us))
+    }
+
+    /// Snapshot messages of these books, one per line; those that are gone are left out.
+    #[must_use]
+    pub fn lines(&self, books: &[String], why: &str, now_us: i64) -> Vec<u8> {
+        let mut lines = Vec::new();
+        for book in books {
+            if let Ok(snapshot) = self.snapshot(book, None, why, now_us) {
+                lines.extend_from_slice(&snapshot);
+                lines.push(b'\n');
+            }
+        }
+        lines
     }
 
     /// Ids of the books that match, in mapping order; NO ids for a pattern that names NO views.

@@ -241,10 +241,13 @@ class BookStore:
     ) -> None:
         """State an asset's tick and smallest order, also before the mapping knows it."""
 
-    def apply(self, normalized: bytes, now_us: int) -> list[Change]:
+    def apply(
+        self, normalized: bytes, now_us: int, platform: str | None = None, asset_id: str | None = None
+    ) -> list[Change]:
         """Apply one normalised message (section 2); one message is at most one delta and one status.
 
-        ParseError and UnknownAsset only when the leg cannot be told. A hole in `n` or a bad message of a
+        `platform` and `asset_id` say whose it should be: about another asset it is a ParseError and changes
+        nothing. ParseError and UnknownAsset otherwise only when the leg cannot be told. A hole in `n` or a bad message of a
         known leg puts it into `resync`, returns the removal, and queues a wish for `take_resyncs`. Repeats
         and older epochs are ignored. Types of a later version are ignored but counted in `n`.
         """
@@ -270,6 +273,15 @@ class BookStore:
         self, book: str, depth: int | None = None, why: str = "subscribe", now_us: int | None = None
     ) -> bytes:
         """The snapshot message, YES or NO by the id; with `depth` its digest covers the levels shown."""
+
+    def lines(self, books: Sequence[str], why: str, now_us: int) -> bytes:
+        """Snapshot messages, each followed by a line feed; books that are gone are left out."""
+
+    def row(self, book: str, now_us: int) -> bytes:
+        """A row of a list of books, JSON: identity, state, best bid and ask, legs with their age."""
+
+    def bbo(self, book: str, now_us: int) -> bytes:
+        """Best bid and ask with the legs behind them, per platform, and the size at a crossing, JSON."""
 
     def marks(self, shard: str, now_us: int, full: bool = False) -> list[bytes]:
         """This second's marks messages (section 3 rule 7), at least one. To be called once a second."""

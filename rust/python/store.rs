@@ -60,10 +60,19 @@ impl PyBookStore {
         Ok(guarded(|| self.store.set_facts(platform, asset_id, tick, min_size))?)
     }
 
-    /// Applies one normalised message.
-    fn apply<'py>(&self, py: Python<'py>, normalized: &[u8], now_us: i64) -> PyResult<Bound<'py, PyList>> {
+    /// Applies one normalised message, that came as one of `platform` and `asset_id` if these are given.
+    #[pyo3(signature = (normalized, now_us, platform = None, asset_id = None))]
+    fn apply<'py>(
+        &self,
+        py: Python<'py>,
+        normalized: &[u8],
+        now_us: i64,
+        platform: Option<&str>,
+        asset_id: Option<&str>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let mut changes = Vec::new();
-        guarded(|| self.store.apply(normalized, now_us, &mut changes))?;
+        let expected = platform.zip(asset_id);
+        guarded(|| self.store.apply_of(expected, normalized, now_us, &mut changes))?;
         list(py, changes)
     }
 
@@ -126,6 +135,27 @@ impl PyBookStore {
         now_us: Option<i64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &guarded(|| self.store.snapshot(book, depth, why, time(now_us)))?))
+    }
+
+    /// Snapshot messages, one per line; books that are gone are left out.
+    fn lines<'py>(
+        &self,
+        py: Python<'py>,
+        books: Vec<String>,
+        why: &str,
+        now_us: i64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &guarded(|| Ok(self.store.lines(&books, why, now_us)))?))
+    }
+
+    /// A row of a list of books, JSON.
+    fn row<'py>(&self, py: Python<'py>, book: &str, now_us: i64) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &guarded(|| self.store.read(book, |book, no| book.row(no, now_us)))?))
+    }
+
+    /// Best bid and ask with the legs behind them, per platform, and the size at a crossing, JSON.
+    fn bbo<'py>(&self, py: Python<'py>, book: &str, now_us: i64) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &guarded(|| self.store.read(book, |book, no| book.bbo(no, now_us)))?))
     }
 
     /// The marks messages of this second.
