@@ -247,9 +247,10 @@ class BookStore:
         """Apply one normalised message (section 2); one message is at most one delta and one status.
 
         `platform` and `asset_id` say whose it should be: about another asset it is a ParseError and changes
-        nothing. ParseError and UnknownAsset otherwise only when the leg cannot be told. A hole in `n` or a bad message of a
-        known leg puts it into `resync`, returns the removal, and queues a wish for `take_resyncs`. Repeats
-        and older epochs are ignored. Types of a later version are ignored but counted in `n`.
+        nothing. ParseError and UnknownAsset otherwise only when the leg cannot be told. A hole in `n` or a
+        bad message of a known leg puts it into `resync`, returns the removal, and queues a wish for
+        `take_resyncs`. Repeats and older epochs are ignored. Types of a later version are ignored but
+        counted in `n`.
         """
 
     def set_leg_state(

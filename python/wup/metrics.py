@@ -63,6 +63,31 @@ AUDITS = Counter(
     registry=REGISTRY,
 )
 DROPPED = Counter("wup_dropped_total", "Messages dropped by a full queue.", ["queue"], registry=REGISTRY)
+QUEUE_MESSAGES = Gauge("wup_bus_queue_messages", "Messages that wait.", ["queue"], registry=REGISTRY)
+QUEUE_BYTES = Gauge("wup_bus_queue_bytes", "Bytes that wait.", ["queue"], registry=REGISTRY)
+QUEUE_AGE = Gauge(
+    "wup_bus_queue_age_seconds", "How long the oldest message has waited.", ["queue"], registry=REGISTRY
+)
+MARKS_LATE = Gauge(
+    "wup_marks_late_seconds",
+    "Time since the marks of the normalizer that has been silent longest.",
+    ["platform"],
+    registry=REGISTRY,
+)
+UNANSWERED = Gauge(
+    "wup_unanswered_resyncs", "Legs that wait for a snapshot they asked for.", registry=REGISTRY
+)
+STORE = Counter(
+    "wup_store_messages_total",
+    "What the book store counted: messages in, changes out, and messages ignored or bad, holes, panics.",
+    ["what"],
+    registry=REGISTRY,
+)
+FOREIGN = Counter(
+    "wup_foreign_messages_total",
+    "Normalised messages of assets that this shard does not serve, dropped by their subject.",
+    registry=REGISTRY,
+)
 BOOKS = Gauge("wup_books", "Books by state.", ["state"], registry=REGISTRY)
 CHANGES = Counter("wup_changes_total", "Consolidated messages published.", ["kind"], registry=REGISTRY)
 CLIENTS = Gauge("wup_ws_clients", "Connected WebSocket clients.", registry=REGISTRY)
@@ -76,24 +101,25 @@ HASH_CHECKS = Counter(
 )
 
 
-class StageLatency(Collector):
-    """Native latency histograms, one per stage."""
+class NativeLatency(Collector):
+    """Native histograms of one metric, one per value of its label."""
 
-    def __init__(self) -> None:
-        self._stages: dict[str, Histogram] = {}
+    def __init__(self, name: str, what: str, label: str) -> None:
+        self._name = name
+        self._what = what
+        self._label = label
+        self._histograms: dict[str, Histogram] = {}
 
     def stage(self, name: str) -> Histogram:
-        """The histogram of one stage, made on first use."""
-        histogram = self._stages.get(name)
+        """The histogram of one label value, in microseconds; made on first use."""
+        histogram = self._histograms.get(name)
         if histogram is None:
-            histogram = self._stages[name] = Histogram()
+            histogram = self._histograms[name] = Histogram()
         return histogram
 
     def collect(self) -> Iterator[Metric]:
-        family = HistogramMetricFamily(
-            "wup_stage_latency_seconds", "Time from input to output of a stage.", labels=["stage"]
-        )
-        for name, histogram in self._stages.items():
+        family = HistogramMetricFamily(self._name, self._what, labels=[self._label])
+        for name, histogram in self._histograms.items():
             total = 0
             buckets: list[tuple[str, float]] = []
             for upper_us, count in histogram.buckets():
@@ -102,10 +128,6 @@ class StageLatency(Collector):
             buckets.append(("+Inf", float(histogram.count())))
             family.add_metric([name], buckets, sum_value=histogram.sum() / 1_000_000)
         yield family
-
-
-LATENCY = StageLatency()
-REGISTRY.register(LATENCY)
 
 
 class FanOut(Collector):
@@ -126,3 +148,12 @@ class FanOut(Collector):
 
 FAN_OUT = FanOut()
 REGISTRY.register(FAN_OUT)
+
+
+LATENCY = NativeLatency("wup_stage_latency_seconds", "Time from input to output of a stage.", "stage")
+LOOP_LAG = NativeLatency("wup_loop_lag_seconds", "How late the event loop runs what is due.", "loop")
+RESYNC_TIME = NativeLatency(
+    "wup_resync_seconds", "From the wish for a snapshot to its arrival, by platform.", "platform"
+)
+for _latency in (LATENCY, LOOP_LAG, RESYNC_TIME):
+    REGISTRY.register(_latency)

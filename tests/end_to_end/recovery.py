@@ -78,6 +78,8 @@ class Result:
     """Messages whose digest the clients recomputed."""
     compared: int = 0
     """Legs of books compared with the simulators' true books."""
+    late: int = 0
+    """Legs that were more than five seconds behind then, and right five seconds later."""
     wrong: list[str] = field(default_factory=list)
 
 
@@ -89,7 +91,8 @@ class Clients:
         self.verifier = Verifier(pairs, control)
         self.control = control
         self.compared = 0
-        self.wrong: list[str] = []
+        self.late = 0
+        self.wrong: list[tuple[str, str]] = []
         self.plain = PlainClient()
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: set[str] = set()
@@ -114,7 +117,19 @@ class Clients:
 
     async def judge_now(self, sample: Sequence[str]) -> None:
         """Compare every leg of these books, as the client shows them at this moment, with the true books of
-        the last seconds: it must be one of them. A leg that traded too fast for the steps is left out."""
+        the last seconds: it must be one of them. A leg that traded too fast for the steps is left out.
+
+        What is unlike is compared once more a little later: a client that has not read for seconds is late,
+        and a book that stays unlike is wrong.
+        """
+        unlike = await self._unlike(sample)
+        self.late += len(unlike)
+        if unlike:
+            await asyncio.sleep(_WINDOW_US / 1e6)
+            self.wrong += await self._unlike(list(dict.fromkeys(book for book, _ in unlike)))
+
+    async def _unlike(self, sample: Sequence[str]) -> list[tuple[str, str]]:
+        """(book, what is wrong) of the legs that are like none of their true books."""
         now_us = time.time_ns() // 1000
         ours: list[tuple[str, str, bool, str, str, Cells]] = []
         for book in sample:
@@ -126,6 +141,7 @@ class Clients:
             for name, leg in orjson.loads(snapshot)["legs"].items():
                 own = {key: {name: parts[name]} for key, parts in cells.items() if name in parts}
                 ours.append((book, name, leg["inverted"], leg["platform"], leg["asset"], own))
+        found: list[tuple[str, str]] = []
         steps = [now_us, now_us - _WINDOW_US]
         async with httpx2.AsyncClient(timeout=30) as http:
             for _ in range(2):
@@ -138,9 +154,12 @@ class Clients:
                     elif len(steps) == 2:
                         unlike.append(one)
                     elif len(true) == len(steps) and all(cells == true[0] for cells in true):
-                        self.wrong.append(f"{one[0]} {one[1]}: {one[5]} is not {true[0]}")
+                        wrong = {key for key in true[0] | one[5] if true[0].get(key) != one[5].get(key)}
+                        cells = [(*key, true[0].get(key), one[5].get(key)) for key in sorted(wrong)[:5]]
+                        found.append((one[0], f"{one[0]} {one[1]}: true and shown: {cells}"))
                 ours = unlike
                 steps = list(range(now_us - _WINDOW_US, now_us, _STEP_US))
+        return found
 
     async def _truths(
         self, http: httpx2.AsyncClient, assets: Sequence[tuple[str, str]], steps: Sequence[int]
@@ -189,7 +208,10 @@ class Clients:
 
     def problems(self) -> list[str]:
         verifier = self.verifier
-        found = [*self.wrong, *(f"plain client: {problem}" for problem in self.plain.wrong)]
+        found = [
+            *(what for _, what in self.wrong),
+            *(f"plain client: {problem}" for problem in self.plain.wrong),
+        ]
         for what, count in (
             ("digests", verifier.mismatches),
             ("heartbeat counts", verifier.heartbeats_wrong),
@@ -343,6 +365,7 @@ async def run(
         await clients.stop()
         result.checked = clients.verifier.deltas + clients.plain.checks
         result.compared = clients.verifier.compared + clients.compared
+        result.late = clients.late
         result.wrong = clients.problems()
         return result
 
@@ -378,7 +401,10 @@ async def main() -> int:
     for what in dict.fromkeys(one.what for one in found.kills):
         times = [one.recovered_s for one in found.kills if one.what == what]
         print(_line(f"{len(times)} kills of {what}, all exact again, process start included", times))
-    print(f"{found.checked} digests verified, {found.compared} legs of books compared with the truth")
+    print(
+        f"{found.checked} digests verified, {found.compared} legs of books compared with the truth, "
+        f"{found.late} of them late"
+    )
     print("\n".join(found.wrong) or "nothing wrong")
     return 1 if found.wrong else 0
 

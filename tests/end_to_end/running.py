@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from wup.processes import guarded
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
@@ -61,9 +63,9 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def command(*arguments: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Command]:
-    """Run `wup ARGUMENTS...` on free ports; killed at the end if it still runs."""
+    """Run `wup ARGUMENTS...` on free ports; killed at the end if it still runs, and when we are."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "wup", *arguments),
+        *guarded([sys.executable, "-m", "wup", *arguments]),
         env=environment(env or {}),
         stdout=asyncio.subprocess.PIPE,
         limit=16 * 1024 * 1024,

@@ -261,15 +261,15 @@ async def test_the_opening_snapshot_has_titles_and_facts() -> None:
         assert opening["legs"]["kalshi"]["min_size"] == "0.01"
 
 
-async def test_losses_of_the_bus_are_answered_once() -> None:
-    """However often the bus says that it lost something, everything is asked for once, at the next tick."""
+async def test_a_bus_that_was_away_is_answered_once() -> None:
+    """However often the bus says that it came back, everything is asked for once, at the next tick."""
     async with Feed() as feed:
         await feed.start(table(K, P))
         feed.book(K, [], [])
         feed.book(P, [], [])
         feed.asked.clear()
         for _ in range(1000):
-            feed.service._on_loss("slow_reader")
+            feed.service._on_loss("reconnected")
         assert feed.asked == []
         feed.service.tick()
         assert sorted(a for ask in feed.asked for a in ask["assets"]) == ["6519", "KXFED-26DEC-C25"]

@@ -6,6 +6,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+COUNT = "Wup-Count"
+"""Header of the empty message that ends an answer: how many messages came before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits at one end of a bus."""
+
+    messages: int
+    bytes: int
+    age_s: float
+    """Of the oldest, as far as it is known: what came in between two looks is younger than the first."""
+
+
+EMPTY_QUEUE = Queue(0, 0, 0.0)
+
+
+def whole(answers: list[Message], end: Message | None) -> bool:
+    """Did all messages of an answer arrive? An end without a count tells nothing."""
+    said = None if end is None or end.headers is None else end.headers.get(COUNT)
+    return said is None or said == str(len(answers))
+
 
 @dataclass(slots=True)
 class Message:
@@ -51,7 +73,7 @@ class Bus(Protocol):
         """All answers to a request. The answer with an empty payload ends the list.
 
         Raises:
-            BusError: the end did not come within `timeout` seconds.
+            BusError: the end did not come within `timeout` seconds, or says that some were lost.
         """
         ...
 
@@ -61,6 +83,15 @@ class Bus(Protocol):
 
     def on_loss(self, callback: Callable[[str], None]) -> None:
         """`callback(reason)` when messages were lost: queue overflow, slow reader, lost connection."""
+        ...
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes published that have not left yet."""
+        ...
+
+    def queues(self) -> tuple[Queue, Queue]:
+        """What waits to be handled here, and what waits to leave; look about once a second."""
         ...
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from wup.bus.base import Bus, Handler, Message, Subscription
+    from wup.bus.base import Bus, Handler, Message, Queue, Subscription
     from wup.bus.local import LocalBus
 
 
@@ -70,6 +70,13 @@ class LinkedBus:
     def on_loss(self, callback: Callable[[str], None]) -> None:
         """Never called: local delivery loses nothing, and what comes from outside are requests, whose senders
         ask again."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._remote.waiting_bytes
+
+    def queues(self) -> tuple[Queue, Queue]:
+        return self._remote.queues()
 
     @property
     def connected(self) -> bool:

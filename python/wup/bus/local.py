@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from wup import logs, subjects
-from wup.bus.base import Handler, Message
+from wup.bus.base import EMPTY_QUEUE, Handler, Message, Queue, whole
 from wup.errors import BusError
 
 if TYPE_CHECKING:
@@ -91,12 +91,15 @@ class LocalBus:
         self._inboxes += 1
         inbox = f"_INBOX.local.{self._inboxes}"
         answers: list[Message] = []
+        end: Message | None = None
         done = asyncio.Event()
 
         def collect(message: Message) -> None:
+            nonlocal end
             if message.payload:
                 answers.append(message)
             else:
+                end = message
                 done.set()
 
         subscription = await self.subscribe(inbox, collect)
@@ -109,6 +112,8 @@ class LocalBus:
             raise BusError(f"no complete answer on {subject} within {timeout} s") from None
         finally:
             await subscription.stop()
+        if not whole(answers, end):
+            raise BusError(f"answers on {subject} were lost")
         return answers
 
     async def flush(self) -> None:
@@ -116,6 +121,13 @@ class LocalBus:
 
     def on_loss(self, callback: Callable[[str], None]) -> None:
         """Nothing is ever lost here; kept for the interface."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        return 0
+
+    def queues(self) -> tuple[Queue, Queue]:
+        return EMPTY_QUEUE, EMPTY_QUEUE
 
     @property
     def connected(self) -> bool:

@@ -8,6 +8,7 @@ counted: the counters and marks of wire.md find it at the other end.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError
 
 from wup import logs
-from wup.bus.base import Handler, Message
+from wup.bus.base import Handler, Message, Queue, whole
 from wup.errors import BusError
 from wup.logs import redacted
 from wup.metrics import DROPPED
@@ -33,6 +34,24 @@ _MESSAGE_BYTES = 512
 """What a waiting message takes beside its payload."""
 _READER_BYTES = 64 * 1024 * 1024
 _READER_MESSAGES = 65_536
+
+
+class _Ages:
+    """How long the oldest message of a queue has waited, from looks at how many came and how many wait."""
+
+    __slots__ = ("_looks",)
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, int]] = deque(maxlen=600)
+
+    def oldest(self, now: float, came: int, waiting: int) -> float:
+        """Seconds since the first look at which the oldest of `waiting` had come already."""
+        gone = came - waiting
+        while self._looks and self._looks[0][1] <= gone:
+            self._looks.popleft()
+        age = now - self._looks[0][0] if self._looks and waiting else 0.0
+        self._looks.append((now, came))
+        return age
 
 
 class NatsSubscription:
@@ -64,6 +83,11 @@ class NatsBus:
         self._name = name
         self._queue: deque[tuple[str, bytes, Mapping[str, str] | None, str | None]] = deque()
         self._queued = 0
+        self._in = _Ages()
+        self._out = _Ages()
+        self._handled = 0
+        self._left = 0
+        self._slow_told = 0.0
         self._wake = asyncio.Event()
         self._closing = False
         self._losses: list[Callable[[str], None]] = []
@@ -81,7 +105,8 @@ class NatsBus:
             if isinstance(problem, SlowConsumerError):
                 DROPPED.labels("nats_in").inc()
                 if holder:
-                    holder[0]._lost("slow_reader")
+                    holder[0]._slow_reader()
+                return
             if holder:
                 logs.log("bus").warning("nats error", error=repr(problem), name=name)
 
@@ -155,6 +180,15 @@ class NatsBus:
                     logs.bad_input("bus", "", "unsent", subject, error=repr(problem))
                 queue.popleft()
                 self._queued -= len(payload) + _MESSAGE_BYTES
+                self._left += 1
+
+    def _slow_reader(self) -> None:
+        """Told for each message that is lost: one line of log a second."""
+        self._lost("slow_reader")
+        now = time.monotonic()
+        if now - self._slow_told >= 1.0:
+            self._slow_told = now
+            logs.log("bus").warning("reading too slowly, messages dropped", name=self._name)
 
     def _lost(self, why: str) -> None:
         for callback in self._losses:
@@ -163,6 +197,7 @@ class NatsBus:
     async def subscribe(self, pattern: str, handler: Handler) -> NatsSubscription:
         async def deliver(msg: Msg) -> None:
             headers: Any = msg.headers
+            self._handled += 1
             try:
                 handler(Message(msg.subject, msg.data, headers, msg.reply or None))
             except Exception as error:
@@ -184,13 +219,15 @@ class NatsBus:
         inbox = self._client.new_inbox()
         answers: list[Message] = []
         nobody = False
+        end: Message | None = None
         done = asyncio.Event()
 
         def collect(message: Message) -> None:
-            nonlocal nobody
+            nonlocal nobody, end
             if message.payload:
                 answers.append(message)
                 return
+            end = message
             # The server itself answers for a subject without readers.
             nobody = message.headers is not None and message.headers.get("Status") == "503"
             done.set()
@@ -207,6 +244,8 @@ class NatsBus:
             await subscription.stop()
         if nobody:
             raise BusError(f"nobody answers on {subject}")
+        if not whole(answers, end):
+            raise BusError(f"answers on {subject} were lost")
         return answers
 
     async def flush(self) -> None:
@@ -221,6 +260,23 @@ class NatsBus:
 
     def on_loss(self, callback: Callable[[str], None]) -> None:
         self._losses.append(callback)
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._queued
+
+    def queues(self) -> tuple[Queue, Queue]:
+        now = time.monotonic()
+        coming = sum(s.pending_msgs for s in self._subscriptions)
+        leaving = len(self._queue)
+        return (
+            Queue(
+                coming,
+                sum(s.pending_bytes for s in self._subscriptions),
+                self._in.oldest(now, self._handled + coming, coming),
+            ),
+            Queue(leaving, self._queued, self._out.oldest(now, self._left + leaving, leaving)),
+        )
 
     @property
     def connected(self) -> bool:

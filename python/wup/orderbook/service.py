@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import orjson
 
 from wup import logs, subjects
-from wup._core import BookStore, CoreError, UnknownBook
+from wup._core import BookStore, CoreError
 from wup.clock import SYSTEM_CLOCK, Clock
 from wup.mapping.apply import asked_for, put_in_force
 from wup.mapping.table import EMPTY, MappingTable
-from wup.metrics import BOOKS, CHANGES, LATENCY, RESYNCS
+from wup.metrics import BAD_INPUT, CHANGES, FOREIGN, LATENCY, RESYNC_TIME, RESYNCS
+from wup.orderbook.answers import SnapshotAnswers
+from wup.orderbook.gauges import Gauges
 from wup.orderbook.shard import shard_of
 from wup.orderbook.upstream import Upstream
 
@@ -27,7 +29,16 @@ if TYPE_CHECKING:
 _TICK_S = 1.0
 _ASK_AGAIN_US = 2_000_000
 _ASK_AT_ONCE = 500
-_FOREIGN_LIMIT = 100_000
+_OTHER = "other"
+"""For counters: a platform that the mapping does not know, of which a stranger can invent any number."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A wish for a snapshot: when it came up, and when it was last sent. Wall time, microseconds."""
+
+    first_us: int
+    last_us: int
 
 
 class OrderbookService:
@@ -60,11 +71,15 @@ class OrderbookService:
         self._save_epoch = save_epoch
         self.table: MappingTable = EMPTY
         self._known: dict[str, tuple[str, str]] = {}
-        self._foreign: set[str] = set()
+        self._mine: dict[str, frozenset[str]] = {}
+        self._foreign = 0
+        self._foreign_sample = ""
         self._suspended: set[tuple[str, str]] = set()
-        self._asked: dict[tuple[str, str], tuple[str, int]] = {}
+        self._asked: dict[tuple[str, str], _Asked] = {}
         self._lost_on_bus: str | None = None
         self._upstream = Upstream()
+        self._answers = SnapshotAnswers(bus, self.store, clock.now_us)
+        self._gauges = Gauges(bus, self.store)
         self._subscriptions: list[Subscription] = []
         self._ticker: asyncio.Task[None] | None = None
         self._latency = LATENCY.stage("orderbook")
@@ -74,9 +89,7 @@ class OrderbookService:
         """Subscribe; snapshots of everything mapped are asked for as tables come in."""
         self._subscriptions = [
             await self._bus.subscribe(self._subject, self._on_normalized),
-            await self._bus.subscribe(
-                subjects.orderbook_snapshot(str(self.shard)), self._on_snapshot_request
-            ),
+            await self._bus.subscribe(subjects.orderbook_snapshot(str(self.shard)), self._answers.take),
         ]
         self._bus.on_loss(self._on_loss)
         self._ticker = asyncio.create_task(self._tick(), name="orderbook-tick")
@@ -89,6 +102,7 @@ class OrderbookService:
                 await self._ticker
         for subscription in self._subscriptions:
             await subscription.stop()
+        await self._answers.stop()
 
     def now_us(self) -> int:
         """The service's wall time."""
@@ -106,7 +120,8 @@ class OrderbookService:
             subjects.normalized(leg.platform, leg.market_id, leg.asset_id): (leg.platform, leg.asset_id)
             for leg in mine.legs
         }
-        self._foreign.clear()
+        platforms = {leg.platform for leg in mine.legs}
+        self._mine = {name: frozenset(leg.asset_id for leg in mine.assets(name)) for name in platforms}
         self.table = mine
         known = set(self._known.values())
         self._asked = {key: asked for key, asked in self._asked.items() if key in known}
@@ -135,38 +150,30 @@ class OrderbookService:
             return
         now_us = self._clock.now_us()
         try:
-            changes = self.store.apply(message.payload, now_us)
+            changes = self.store.apply(message.payload, now_us, *key)
         except CoreError as error:
             # Subject and body disagree, or it cannot be read: the leg that the subject names is in doubt.
+            RESYNCS.labels("orderbook", key[0], "unreadable").inc()
             logs.bad_input("orderbook", key[0], type(error).__name__, message.payload, error=str(error))
             self._send(self.store.set_leg_state(*key, "resync", "gap", now_us))
             self._ask([key], "unreadable")
             return
         if self._asked and key in self._asked and message.payload.startswith(b'{"type":"s'):
             # A snapshot, or a state that says why there is none: the question is answered.
-            self._asked.pop(key, None)
+            asked = self._asked.pop(key)
+            RESYNC_TIME.stage(key[0]).observe(max(0, now_us - asked.first_us))
         if changes:
             self._send(changes)
             self._latency.observe(self._clock.now_us() - now_us)
-        lost = self.store.take_resyncs()
-        if lost:
-            for platform, _, why in lost:
-                RESYNCS.labels("orderbook", platform, why).inc()
-            self._ask([(platform, asset) for platform, asset, _ in lost], lost[0][2])
+        self._repair("gap")
 
     def _on_other(self, message: Message) -> None:
         tokens = message.subject.split(".")
         if len(tokens) == 4 and tokens[2] == "_marks":
             self._on_marks(tokens[1], tokens[3], message.payload)
             return
-        if message.subject not in self._foreign:
-            if len(self._foreign) >= _FOREIGN_LIMIT:
-                self._foreign.clear()
-            self._foreign.add(message.subject)
-            if self.shards == 1:
-                logs.bad_input(
-                    "orderbook", tokens[1] if len(tokens) > 1 else "", "unknown_asset", message.subject
-                )
+        self._foreign += 1
+        self._foreign_sample = message.subject
 
     def _send(self, changes: Iterable[Change]) -> None:
         if not self._publish_changes:
@@ -180,21 +187,34 @@ class OrderbookService:
 
     def _on_marks(self, platform: str, instance: str, payload: bytes) -> None:
         now_us = self._clock.now_us()
+        mine = self._mine.get(platform, frozenset())
         try:
             self._send(self.store.check_marks(platform, payload, now_us))
-            assets = orjson.loads(payload)["assets"]
+            assets = mine.intersection(orjson.loads(payload)["assets"])
         except (CoreError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-            logs.bad_input("orderbook", platform, "bad_marks", payload, error=repr(error))
+            known = platform if mine else _OTHER
+            logs.bad_input("orderbook", known, "bad_marks", payload, error=repr(error))
             return
         self._upstream.heard(platform, instance, assets, self._clock.monotonic())
+        self._repair("marks")
+
+    def _repair(self, how: str) -> None:
+        """Ask for the snapshots that the store wants since the last message; `how` it was found."""
         lost = self.store.take_resyncs()
         if lost:
-            self._ask([(p, asset) for p, asset, _ in lost], "marks")
+            for platform, _, why in lost:
+                RESYNCS.labels("orderbook", platform, how if why == "gap" else why).inc()
+            self._ask([(platform, asset) for platform, asset, _ in lost], how)
 
     def _on_loss(self, why: str) -> None:
-        """The bus lost something: which legs is unknown, so all are asked for anew, once, at the next tick: a
-        reader that is too slow is told so for every message that it loses."""
-        if why in ("slow_reader", "reconnected"):
+        """The bus was away: what came meanwhile is unknown, so all legs are asked for anew, once, at the next
+        tick.
+
+        What a full queue drops needs nothing here: each message is numbered, so its leg goes to `resync` with
+        the next message or mark, and that leg alone is asked for. To ask for all of them would be the surest
+        way to fill the queue again.
+        """
+        if why == "reconnected":
             self._lost_on_bus = why
 
     def _ask(self, keys: Iterable[tuple[str, str]], why: str) -> None:
@@ -204,7 +224,8 @@ class OrderbookService:
         for platform, asset in keys:
             if (platform, asset) in self._suspended:
                 continue
-            self._asked[platform, asset] = (why, now_us)
+            before = self._asked.get((platform, asset))
+            self._asked[platform, asset] = _Asked(now_us if before is None else before.first_us, now_us)
             by_platform.setdefault(platform, []).append(asset)
         for platform, assets in by_platform.items():
             for start in range(0, len(assets), _ASK_AT_ONCE):
@@ -229,39 +250,29 @@ class OrderbookService:
                 continue
             with contextlib.suppress(CoreError):
                 self._send(self.store.set_leg_state(platform, asset, "down", "upstream_silent", now_us))
-                self._asked.setdefault((platform, asset), ("upstream_silent", now_us))
+                self._asked.setdefault((platform, asset), _Asked(now_us, now_us))
         if self._lost_on_bus is not None:
             why, self._lost_on_bus = self._lost_on_bus, None
             self._ask([(leg.platform, leg.asset_id) for leg in self.table.legs], f"bus_{why}")
-        late = [key for key, (_, asked_us) in self._asked.items() if now_us - asked_us >= _ASK_AGAIN_US]
+        late = [key for key, asked in self._asked.items() if now_us - asked.last_us >= _ASK_AGAIN_US]
         self._ask(late, "again")
         if self._publish_changes:
             for payload in self.store.marks(str(self.shard), now_us):
                 self._bus.publish(subjects.orderbook_marks(str(self.shard)), payload)
-        for state, count in self._by_state().items():
-            BOOKS.labels(state).set(count)
+        self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._asked))
+        self._count_foreign()
         epoch = self.store.last_epoch()
         if epoch != self._saved_epoch and self._save_epoch is not None:
             self._saved_epoch = epoch
             self._save_epoch(epoch)
 
-    def _by_state(self) -> dict[str, int]:
-        stats = self.store.stats()
-        return {state: stats.get(f"books_{state}", 0) for state in ("live", "degraded", "down", "closed")}
-
-    # --- snapshots for readers of the bus ----------------------------------------------------------
-
-    def _on_snapshot_request(self, message: Message) -> None:
-        """wire.md section 3 rule 9; an answer with an empty payload ends the list."""
-        if message.reply is None:
+    def _count_foreign(self) -> None:
+        """Messages of assets that are not ours: other shards', or nobody's."""
+        count, self._foreign = self._foreign, 0
+        if not count:
             return
-        try:
-            body = orjson.loads(message.payload)
-            books = self.store.books(body["match"]) if "match" in body else list(body["books"])[:256]
-            for book in books:
-                with contextlib.suppress(UnknownBook):
-                    snapshot = self.store.snapshot(book, None, "resync", self._clock.now_us())
-                    self._bus.publish(message.reply, snapshot)
-        except (orjson.JSONDecodeError, KeyError, TypeError, CoreError) as error:
-            logs.bad_input("orderbook", "", "bad_snapshot_request", message.payload, error=repr(error))
-        self._bus.publish(message.reply, b"")
+        FOREIGN.inc(count)
+        if self.shards == 1 and self.table.version:
+            # Without shards nobody else serves them: a mapping on its way, or a stranger.
+            BAD_INPUT.labels("orderbook", _OTHER, "unknown_asset").inc(count - 1)
+            logs.bad_input("orderbook", _OTHER, "unknown_asset", self._foreign_sample)

@@ -18,16 +18,25 @@ class _Instance:
 
 
 class Upstream:
-    """Which instance speaks for which assets, and when it was last heard."""
+    """Which instance speaks for which assets, and when it was last heard. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._instances: dict[tuple[str, str], _Instance] = {}
+        self._gone: dict[str, float] = {}
 
     def heard(self, platform: str, instance: str, assets: Iterable[str], now: float) -> None:
-        """A mark of `instance` that names `assets`; an asset belongs to the instance that named it last."""
-        entry = self._instances.setdefault((platform, instance), _Instance(now))
-        entry.heard = now
+        """A mark of `instance` that names `assets`; an asset belongs to the instance that named it last.
+
+        An instance is remembered from the first asset that it names.
+        """
         named = set(assets)
+        entry = self._instances.get((platform, instance))
+        if entry is None:
+            if not named:
+                return
+            entry = self._instances[platform, instance] = _Instance(now)
+        entry.heard = now
+        self._gone.pop(platform, None)
         for other, them in self._instances.items():
             if other != (platform, instance) and other[0] == platform:
                 them.assets -= named
@@ -40,4 +49,14 @@ class Upstream:
             if now - entry.heard >= _TWO_MARKS_S:
                 lost += [(key[0], asset) for asset in sorted(entry.assets)]
                 del self._instances[key]
+                self._gone.setdefault(key[0], entry.heard)
         return lost
+
+    def late(self, now: float) -> dict[str, float]:
+        """Seconds since the marks of each platform's most silent instance that speaks for something, or spoke
+        until it fell silent and nobody came after it."""
+        late = {platform: now - heard for platform, heard in self._gone.items()}
+        for (platform, _), entry in self._instances.items():
+            if entry.assets:
+                late[platform] = max(late.get(platform, 0.0), now - entry.heard)
+        return late
