@@ -10,7 +10,7 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ByteSize, Field, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from wup import logs
@@ -65,6 +65,11 @@ class Settings(FileSettings):
     shard: str = "0/1"
     record: bool | None = None
     record_dir: str = "recordings"
+    record_max_size: Annotated[ByteSize, Field(ge=2**20)] = ByteSize(20 * 2**30)
+    record_max_age_hours: Annotated[float, Field(gt=0, le=1_000_000)] = 168.0
+    record_segment_size: Annotated[ByteSize, Field(ge=2**16)] = ByteSize(64 * 2**20)
+    record_segment_secs: Annotated[float, Field(ge=1, le=1_000_000_000)] = 3600.0
+    record_stream: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ("localhost", "127.0.0.1", "[::1]")
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()

@@ -30,6 +30,8 @@ from wup.metrics_server import MetricsServer
 from wup.normalizer.service import NormalizerService
 from wup.orderbook import OrderbookHttp, OrderbookService
 from wup.recorder import Recorder
+from wup.recorder.http import RecorderHttp
+from wup.recorder.stream import MappingLog, capture
 from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 ALL_OUT = ("orderbook.changes.", "orderbook.trades.", "orderbook.marks.")
 """What a process with all stages publishes to NATS beside its own bus."""
+LOG_OUT = ("market.", "recording.")
+"""What it publishes besides when a stream captures its log."""
 
 
 def load_settings(**overrides: Any) -> tuple[Settings, dict[str, EnvSettings]]:
@@ -79,6 +83,7 @@ class Process:
         self.orderbook: OrderbookService | None = None
         self.normalizer: NormalizerService | None = None
         self.aggregator: Aggregator | None = None
+        self.recorder: Recorder | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -208,11 +213,17 @@ class Process:
             port,
             setting=setting,
             ready=self._not_ready,
+            warnings=self._warnings,
             access=Access.of(self.settings),
         )
         self._stack.push_async_callback(http.stop)
         await http.start()
         return service, http
+
+    def _warnings(self) -> list[str]:
+        """What an operator must mend though the stream goes on."""
+        problem = None if self.recorder is None else self.recorder.problem
+        return [] if problem is None else [f"recorder_{problem}"]
 
     def _not_ready(self) -> list[str]:
         reasons: list[str] = []
@@ -235,10 +246,14 @@ class Process:
         Raises:
             SettingsError: another recorder writes to RECORD_DIR.
         """
-        normalizer, books = self.normalizer, self.orderbook
+        normalizer, books, settings = self.normalizer, self.orderbook, self.settings
         recorder = Recorder(
             self.bus,
-            self.settings.record_dir,
+            settings.record_dir,
+            segment_bytes=settings.record_segment_size,
+            segment_age_s=settings.record_segment_secs,
+            max_bytes=settings.record_max_size,
+            max_age_s=settings.record_max_age_hours * 3600,
             epoch=None if normalizer is None else normalizer.engine.epoch,
             book_epoch=None if books is None else books.store.last_epoch,
         )
@@ -249,7 +264,48 @@ class Process:
             recorder.set_table(table)
 
         self._followers.append(follow)
+        self.recorder = recorder
         return recorder
+
+    async def start_stream(self) -> None:
+        """Have JetStream capture the log in RECORD_STREAM, with the mapping; `market.>` must reach NATS.
+
+        Raises:
+            BusError: NATS has no JetStream, or refuses the stream.
+        """
+        normalizer, books, settings = self.normalizer, self.orderbook, self.settings
+        assert settings.record_stream is not None
+        await capture(
+            self.nats_url,
+            settings.record_stream,
+            max_bytes=settings.record_max_size,
+            max_age_s=settings.record_max_age_hours * 3600,
+        )
+        mapping = MappingLog(
+            self.bus,
+            epoch=None if normalizer is None else normalizer.engine.epoch,
+            book_epoch=None if books is None else books.store.last_epoch,
+        )
+        self._stack.push_async_callback(mapping.stop)
+        await mapping.start()
+
+        async def follow(table: MappingTable) -> None:
+            mapping.set_table(table)
+
+        self._followers.append(follow)
+
+    async def start_recorder_http(self, port: int) -> RecorderHttp:
+        """Health of a process that does nothing but record."""
+
+        def reasons() -> list[str]:
+            away = [] if self.bus.connected else ["bus_disconnected"]
+            unmapped = self._mapping is not None and not self._mapping.healthy
+            return [*away, *(["redis_down"] if unmapped else []), *self._warnings()]
+
+        http = RecorderHttp(self.settings.bind_host, port, reasons, Access.of(self.settings))
+        self._stack.push_async_callback(http.stop)
+        await http.start()
+        return http
 
     async def start_aggregator(self) -> Aggregator:
         """The aggregator; connections come with the mapping."""

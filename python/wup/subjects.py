@@ -18,6 +18,7 @@ RAW_ALL = "market.>"
 NORMALIZED_ALL = "normalized.>"
 ORDERBOOK_ALL = "orderbook.>"
 CHANGES_ALL = "orderbook.changes.>"
+RECORDING_ALL = "recording.>"
 MAPPING_CHANGED = "mapping.changed"
 CONTROL_ALL = "control.>"
 
@@ -49,6 +50,11 @@ def raw(platform: str, asset_id: str) -> str:
 def raw_connection(platform: str, connection: str) -> str:
     """Frames about several assets or none, and the connection's records and marks."""
     return f"market.{platform}._conn.{escape(connection)}"
+
+
+def recording(kind: str, platform: str = "") -> str:
+    """Records of a log that are about no connection: `start`, `catalog`, `mapping`."""
+    return f"recording.{kind}.{platform}" if platform else f"recording.{kind}"
 
 
 def normalized(platform: str, market_id: str, asset_id: str) -> str:

@@ -20,7 +20,7 @@ from wup.mapping.catalogue import VenueMarket
 from wup.mapping.table import BookInfo, Leg, MappingTable
 from wup.normalizer.service import NormalizerService
 from wup.orderbook import OrderbookService
-from wup.playback.run import comparable
+from wup.playback import comparable
 from wup.recorder import Recorder
 from wup.sim import SimSettings, Simulators
 from wup.venues.registry import VENUES

@@ -7,11 +7,20 @@ from typing import Any
 
 import orjson
 
+from wup.playback import Replay
+from wup.playback import cli_run as run_replay
+from wup.playback.sources import find
+
 
 def write(path: Path, records: list[dict[str, Any]]) -> str:
     """One record a line."""
     path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
     return str(path)
+
+
+def cli_run(files: list[str], out: str | None) -> dict[str, Any]:
+    """What `wup replay FILES --out OUT` does; its summary."""
+    return run_replay(Replay(find(files)), out)
 
 
 def kalshi_capture(captures: Path) -> list[dict[str, Any]]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from replay.tapes import kalshi_capture, kalshi_tape, polymarket_array, polymarket_tape, write
+from replay.tapes import cli_run, kalshi_capture, kalshi_tape, polymarket_array, polymarket_tape, write
 from venues.kal import naive
 from wup._core import MirrorBook, market_hash, unmapped_aggregate
-from wup.playback import cli_run, run
+from wup.playback import run
 
 Levels = list[tuple[str, str]]
 

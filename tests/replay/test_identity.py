@@ -12,9 +12,8 @@ from venues.market_run import START_US, Run
 from wup._core import BookStore, Change
 from wup.mapping.table import Leg, MappingTable
 from wup.normalizer.engine import Engine
-from wup.playback import run
+from wup.playback import comparable, run
 from wup.playback.record import RecordWriter
-from wup.playback.run import comparable
 from wup.raw import Kind, Meta
 from wup.venues.registry import VENUES
 

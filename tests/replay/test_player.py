@@ -10,16 +10,15 @@ import orjson
 import pytest
 import zstandard
 
-from replay.tapes import write
+from replay.tapes import cli_run, write
 from venues.kal import A, B, delta, raw, snapshot, subscribed
 from venues.poly import MARKET, NO, YES, Book
 from venues.poly import raw as poly_raw
 from wup.errors import SettingsError
 from wup.mapping.table import Leg, MappingTable
 from wup.normalizer.engine import Engine
-from wup.playback import cli_run, reader, run
+from wup.playback import comparable, reader, run
 from wup.playback.record import RecordWriter, line
-from wup.playback.run import comparable
 from wup.raw import Meta
 from wup.venues.registry import VENUES
 

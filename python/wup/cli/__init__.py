@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wup import __version__
-from wup.cli import stages, tools
+from wup.cli import recordings, stages, tools
 from wup.events.command import register as register_events
 from wup.mapping.command import app as mapping
 
@@ -31,6 +31,7 @@ def wup(
 
 
 stages.register(app)
+recordings.register(app)
 tools.register(app)
 register_events(app)
 app.add_typer(mapping, name="map", help="Mapping files: check them, link markets, look at what is merged.")

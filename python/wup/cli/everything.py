@@ -31,9 +31,12 @@ class Everything(runtime.Process):
         """
         settings = self.settings
         host = settings.bind_host
+        if settings.record_stream is not None and settings.nats_url is None:
+            raise SettingsError(["RECORD_STREAM: needs NATS_URL, a server with JetStream that outlives us"])
         _check_ports(settings)
         await self.private_servers()
-        await self.use_local_and_nats("up", runtime.ALL_OUT, ("orderbook.snapshot.",))
+        forward = runtime.ALL_OUT if settings.record_stream is None else runtime.ALL_OUT + runtime.LOG_OUT
+        await self.use_local_and_nats("up", forward, ("orderbook.snapshot.",))
         metrics = self.metrics(9090)
         _, books = await self.start_orderbook(settings.orderbook_http_port, "ORDERBOOK_HTTP_PORT")
         self.settings = settings = settings.model_copy(
@@ -43,6 +46,8 @@ class Everything(runtime.Process):
         await self.start_normalizer(runtime.instance_name())
         if settings.record:
             await self.start_recorder()
+        if settings.record_stream is not None:
+            await self.start_stream()
         await self.start_aggregator()
         events = await self.start_events(settings.events_http_port, "EVENTS_HTTP_PORT")
         await self.follow_mapping()

@@ -65,7 +65,7 @@ def _file_problems(files: FileSettings, *, mappings: bool) -> list[str]:
     return problems
 
 
-def _port(settings: Settings, default: int) -> int:
+def port_of(settings: Settings, default: int) -> int:
     return settings.http_port if settings.http_port is not None else default
 
 
@@ -130,7 +130,7 @@ def register(app: typer.Typer) -> None:
             async with runtime.Process(settings, venues) as process:
                 await process.use_nats("orderbook")
                 metrics = process.metrics(9091)
-                _, http = await process.start_orderbook(_port(settings, 8080), "HTTP_PORT")
+                _, http = await process.start_orderbook(port_of(settings, 8080), "HTTP_PORT")
                 await process.follow_mapping()
                 running.started()
                 running.say({"type": "ready", "stage": "orderbook", "http": http.port, "metrics": metrics})
@@ -150,7 +150,7 @@ def register(app: typer.Typer) -> None:
             async with runtime.Process(settings, venues) as process:
                 await process.use_nats("events")
                 metrics = process.metrics(9092)
-                service = await process.start_events(_port(settings, 8081), "HTTP_PORT")
+                service = await process.start_events(port_of(settings, 8081), "HTTP_PORT")
                 running.started()
                 running.say({"type": "ready", "stage": "events", "http": service.port, "metrics": metrics})
                 await stop.wait()

@@ -1,4 +1,4 @@
-"""The verbs around the stages: simulators, demo, replay, watch."""
+"""The verbs around the stages: simulators, demo, watch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,6 @@ from wup.cli import running
 from wup.cli.stages import JsonOption, settings_or_exit
 
 _BOTH = "both"
-
-
-def _segments(path: Path) -> list[str]:
-    """A file as it is; a recorder's folder as its segments in order."""
-    from wup.recorder import segments
-
-    return segments(str(path)) if path.is_dir() else [str(path)]
 
 
 def register(app: typer.Typer) -> None:
@@ -92,33 +85,6 @@ def register(app: typer.Typer) -> None:
             return await Demo(settings, seed=seed, json=json).run(stop, duration)
 
         running.run(main, log_level=settings.log_level if settings.log_level != "info" else "warning")
-
-    @app.command()
-    def replay(
-        files: Annotated[
-            list[Path],
-            typer.Argument(help="Recordings: files (JSON lines, plain or zstd) or a recorder's folder."),
-        ],
-        out: Annotated[
-            str | None, typer.Option(help="Where the consolidated messages go, as JSON lines; - is stdout.")
-        ] = None,
-    ) -> None:
-        """A recording through normalizer and store; the summary goes to stderr."""
-        import orjson
-
-        from wup import logs
-        from wup.errors import SettingsError
-        from wup.playback import cli_run
-
-        logs.configure("warning")
-        try:
-            summary = cli_run([name for file in files for name in _segments(file)], out)
-        except SettingsError as error:
-            running.fail(error.problems)
-        sys.stderr.write(orjson.dumps(summary).decode() + "\n")
-        if summary["bad_lines"] or not summary["frames"]:
-            sys.stderr.write("wup: not everything could be read\n")
-            sys.exit(1)
 
     @app.command()
     def watch(

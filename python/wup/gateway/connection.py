@@ -219,7 +219,7 @@ class Connection(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, core.limits.ws_send_buffer_bytes)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, core.limits.ws_unsent_bytes)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
-        session = Session(core.hub, core.limits, core.tokens, core.clock)
+        session = Session(core.hub, core.limits, core.tokens, core.clock, core.greeting)
         self._box = Outbox(self._transport, core.wakeup, session, core.limits, core.clock.monotonic())
         self._session = session
         self._slot = core.enter(self)

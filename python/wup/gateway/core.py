@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from wup.bucket import Bucket
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wup.access import Access
     from wup.clock import Clock
     from wup.gateway.connection import Connection
@@ -36,6 +38,7 @@ class Core:
     access: Access
     tokens: Tokens | None
     refusals: Bucket = field(default_factory=lambda: Bucket(_REFUSALS_A_SECOND, _REFUSALS_A_SECOND, 0.0))
+    greeting: Mapping[str, object] = field(default_factory=dict)
     draining: bool = False
     groups: tuple[set[Connection], ...] = field(default_factory=lambda: tuple(set() for _ in range(SLOTS)))
     _opened: int = 0

@@ -23,6 +23,8 @@ from wup.http_server import HttpServer
 from wup.metrics import LATENCY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wup.bus import Bus, Subscription
     from wup.clock import Clock
     from wup.config import Settings
@@ -38,6 +40,8 @@ _HTTP_DEADLINE_S = 10.0  # several shards may be asked in turn
 class Gateway:
     """One gateway process's worth of state.
 
+    `greeting`: what the `welcome` of each connection says besides.
+
     Raises:
         SettingsError: BIND_HOST is not loopback and no TOKENS_FILE is given, or the tokens file is wrong.
     """
@@ -49,6 +53,8 @@ class Gateway:
         source: SnapshotSource,
         clock: Clock,
         limits: Limits | None = None,
+        *,
+        greeting: Mapping[str, object] | None = None,
     ) -> None:
         if not config.is_loopback(settings.bind_host) and settings.tokens_file is None:
             raise SettingsError(
@@ -78,6 +84,7 @@ class Gateway:
                 open_paths=app.needs_no_token,
             ),
             tokens=tokens,
+            greeting=greeting or {},
         )
         self._upstream = app.Upstream(settings.orderbook_service_url, settings.orderbook_token())
         self._server = HttpServer(

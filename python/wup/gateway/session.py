@@ -15,6 +15,8 @@ from wup.gateway.protocol import Fault, Op, Options
 from wup.gateway.reading import Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wup.clock import Clock
     from wup.gateway.hub import Hub
     from wup.gateway.limits import Limits
@@ -47,12 +49,20 @@ class Wire(Protocol):
 class Session:
     """State of one connection: who it is, what it reads, what it is owed."""
 
-    def __init__(self, hub: Hub, limits: Limits, tokens: Tokens | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        limits: Limits,
+        tokens: Tokens | None,
+        clock: Clock,
+        greeting: Mapping[str, object] | None = None,
+    ) -> None:
         self.name = f"c-{secrets.token_hex(4)}"
         self._hub = hub
         self._limits = limits
         self._tokens = tokens
         self._clock = clock
+        self._greeting = greeting or {}
         now = clock.monotonic()
         self._opened = now
         self._heartbeat_at = now
@@ -92,6 +102,7 @@ class Session:
                     "rate": limits.ws_rate,
                 },
                 "ts": self._clock.now_us(),
+                **self._greeting,
             }
         )
 

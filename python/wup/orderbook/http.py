@@ -58,6 +58,7 @@ class OrderbookHttp:
 
     Args:
         ready: reason codes why the service cannot serve; empty = ready.
+        warnings: codes of what is wrong beside it, told by `/readyz`.
         access: who may ask; without it, this machine by its own names.
     """
 
@@ -69,10 +70,12 @@ class OrderbookHttp:
         *,
         setting: str = "HTTP_PORT",
         ready: Callable[[], list[str]] | None = None,
+        warnings: Callable[[], list[str]] | None = None,
         access: Access | None = None,
     ) -> None:
         self._service = service
         self._ready = ready if ready is not None else list
+        self._warnings = warnings if warnings is not None else list
         self.app = self._application()
         own = Access(("localhost", "127.0.0.1", "[::1]", host), ())
         guarded = HttpGuard(self.app, access if access is not None else own)
@@ -207,9 +210,11 @@ class OrderbookHttp:
 
         @app.get("/readyz")
         async def readyz() -> Response:
-            reasons = self._ready()
+            reasons, warnings = self._ready(), self._warnings()
+            # A warning does not make books wrong: it is told, and the answer stays what it is.
+            told: dict[str, Any] = {"warnings": warnings} if warnings else {}
             if reasons:
-                return problem.problem(503, "not ready", reasons=reasons)
-            return _json({"status": "ready"})
+                return problem.problem(503, "not ready", reasons=reasons, **told)
+            return _json({"status": "ready", **told})
 
         return app

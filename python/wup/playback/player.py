@@ -7,6 +7,7 @@ receive times.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -14,6 +15,7 @@ import orjson
 from wup import logs, subjects
 from wup._core import BookStore, CoreError, market_hash, unmapped_aggregate
 from wup.mapping.apply import put_in_force
+from wup.mapping.table import EMPTY, BookInfo, MappingTable
 from wup.normalizer.engine import Engine
 from wup.playback.mapping import Listed, MappingRecord, read_catalog
 from wup.venues.registry import VENUES
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wup._core import Change
-    from wup.mapping.table import MappingTable
     from wup.model import Instrument
     from wup.playback.mapping import Row
     from wup.raw import Meta
@@ -35,19 +36,30 @@ class Player:
     """Takes records in order; hands each consolidated message to `change`.
 
     Without a `mapping` record each asset has its own book, or one per market that a `catalog` record names.
+
+    Args:
+        timers: asked when a run does not say itself whether its clocks' decisions were recorded.
+        store: one store for all runs, for readers that stay: the books of a run end with it, and epochs go
+            on. Without it each run has a store of its own, with the epochs of the recording.
+        mark: what every title begins with, for readers who must not take this for the present.
     """
 
     def __init__(
         self,
         change: Callable[[Change], None],
         *,
-        timers: bool,
+        timers: Callable[[], bool],
         venues: Mapping[str, Venue] = VENUES,
+        store: BookStore | None = None,
+        mark: str | None = None,
     ) -> None:
         self._change = change
-        self._timers = timers
+        self._ask_timers = timers
+        self._timers = False
         self._venues = venues
         self._engine: Engine | None = None
+        self._lasting = store
+        self._mark = mark
         self._store: BookStore | None = None
         self._now_us = 0
         self._epoch = 0
@@ -60,10 +72,22 @@ class Player:
         # Legs that the mapping keeps out of their books, with the subject of their messages.
         self._suspended: dict[tuple[str, str], str] = {}
         self._checks: dict[tuple[str, str], int] = {}
+        self.table: MappingTable = EMPTY
+        """The mapping in force: the log's, or what was found."""
         self.bad: dict[str, int] = {}
         self.changes = 0
         self.frames = 0
         self.records = 0
+
+    @property
+    def now_us(self) -> int:
+        """Receive time of the latest record."""
+        return self._now_us
+
+    @property
+    def epoch(self) -> int:
+        """Which run of the recording this is."""
+        return self._epoch
 
     @property
     def store(self) -> BookStore:
@@ -105,25 +129,32 @@ class Player:
     # ----------------------------------------------------------------------------------------------
 
     def _start(self, payload: bytes) -> None:
-        epoch = orjson.loads(payload).get("epoch")
+        fields = orjson.loads(payload)
+        epoch = fields.get("epoch")
         if type(epoch) is not int:
             self._bad("", "bad_record", "start without epoch")
             return
         # The files of one run carry the run's epoch; another epoch is another run, with nothing connected.
         if self._engine is None or epoch != self._epoch:
-            self._begin(epoch)
+            self._begin(epoch, decided=fields.get("verdicts") is True)
 
-    def _begin(self, epoch: int) -> None:
+    def _begin(self, epoch: int, *, decided: bool = False) -> None:
+        self._timers = not decided and self._ask_timers()
         if self._engine is not None:
             for key, count in self._engine.checks().items():
                 self._checks[key] = self._checks.get(key, 0) + count
         # Nothing of another run is true in this one: its legs were never taken down if it was killed.
         self._epoch = epoch
-        self._store = BookStore(epoch)
+        if self._lasting is None:
+            self._store = BookStore(epoch)
+        else:
+            self._store = self._lasting
+            self._out(self._store.set_mapping(self._version + 1, [], self._now_us))
         self._rows.clear()
         self._found.clear()
         self._suspended.clear()
         self._table = None
+        self.table = EMPTY
         self._version = 0
         self._engine = Engine(
             epoch=epoch,
@@ -181,9 +212,21 @@ class Player:
         if len(self._rows) == known:
             return
         self._version += 1
+        legs = [
+            (self._catalogue.get(row[:2]) or Listed(row[1], row[1])).leg(row, None)
+            for row in self._rows.values()
+        ]
+        books = {leg.book: BookInfo(leg.book, leg.book.split(".", 1)[0], self._title(""), "") for leg in legs}
+        self.table = MappingTable(self._version, tuple(legs), books)
+        if self._mark is not None:
+            for book, info in books.items():
+                self.store.describe(book, info.title, None)
         self._out(self.store.set_mapping(self._version, list(self._rows.values()), self._now_us))
         # Their first snapshots are what made them known: nothing to ask for.
         self.store.take_resyncs()
+
+    def _title(self, title: str) -> str:
+        return title if self._mark is None else f"{self._mark} {title}".strip()
 
     def _catalogued(self, platform: str, payload: bytes) -> None:
         read = read_catalog(payload)
@@ -197,6 +240,11 @@ class Player:
         try:
             record = MappingRecord.read(payload)
             table = record.mapping_table(self._catalogue)
+            if self._mark is not None:
+                books = {
+                    name: replace(info, title=self._title(info.title)) for name, info in table.books.items()
+                }
+                table = replace(table, books=books)
             at_us = max(self._now_us, record.epoch_ms * 1000)
             changes = put_in_force(self.store, table, at_us)
         except (TypeError, ValueError, CoreError) as error:
@@ -214,7 +262,7 @@ class Player:
         }
         self._version = record.version
         self._out(changes)
-        self._table = table
+        self._table = self.table = table
         engine.set_table(self._table)
         for platform, asset in back:
             engine.resync(platform, [asset], self._now_us)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _BLOCK = 1 << 20
 _WITHOUT_CONNECTION = frozenset(("start", "catalog", "mapping"))
-_LAST_US = 253_402_300_799_999_999
+LAST_US = 253_402_300_799_999_999
 """The end of the year 9999: a later time is no time, and sums with it might not fit the core's numbers."""
-_LAST_N = 2**53
+LAST_N = 2**53
 """What every JSON reader holds exactly; at 10,000 frames a second it takes 28,000 years."""
 
 
@@ -55,10 +55,13 @@ def check(paths: Sequence[str]) -> None:
         raise SettingsError(problems)
 
 
-def records(paths: Sequence[str], bad: Callable[[BadLine], None]) -> Iterator[tuple[Meta, bytes]]:
+def records(
+    paths: Sequence[str], bad: Callable[[BadLine], None], *, timeless: bool = False
+) -> Iterator[tuple[Meta, bytes]]:
     """All records of the files, in the order given: (meta, payload).
 
     Frames without a counter are numbered per connection in order. What is no record goes to `bad`.
+    `timeless`: records may lack their time, which is then 0.
     """
     counters: dict[tuple[str, str], int] = {}
     for path in paths:
@@ -69,7 +72,7 @@ def records(paths: Sequence[str], bad: Callable[[BadLine], None]) -> Iterator[tu
             if not line.strip():
                 continue
             try:
-                record = _record(line, counters)
+                record = _record(line, counters, timeless=timeless)
             except ValueError as problem:
                 bad(BadLine(path, number, str(problem)))
                 continue
@@ -129,7 +132,7 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
         raise zstandard.ZstdError("the file is cut off")
 
 
-def _record(line: bytes, counters: dict[tuple[str, str], int]) -> tuple[Meta, bytes]:
+def _record(line: bytes, counters: dict[tuple[str, str], int], *, timeless: bool) -> tuple[Meta, bytes]:
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -139,8 +142,8 @@ def _record(line: bytes, counters: dict[tuple[str, str], int]) -> tuple[Meta, by
     kind = fields.get("kind", "frame")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}"[:80])
-    rx_us = fields.get("rx_us")
-    if type(rx_us) is not int or not 0 <= rx_us <= _LAST_US:
+    rx_us = fields.get("rx_us", 0 if timeless else None)
+    if type(rx_us) is not int or not 0 <= rx_us <= LAST_US:
         raise ValueError("rx_us must be microseconds since 1970 UTC")
     platform, connection = fields.get("platform", ""), fields.get("conn", "")
     if not isinstance(platform, str) or not isinstance(connection, str):
@@ -151,10 +154,10 @@ def _record(line: bytes, counters: dict[tuple[str, str], int]) -> tuple[Meta, by
     if kind == "open":
         counters[key] = 0
     n = fields.get("n", counters.get(key, 0) + (kind == "frame"))
-    if type(n) is not int or not 0 <= n <= _LAST_N:
+    if type(n) is not int or not 0 <= n <= LAST_N:
         raise ValueError("n must be a count of frames")
     epoch = fields.get("epoch", 0)
-    if kind in ("start", "mapping") and (type(epoch) is not int or not 0 <= epoch <= _LAST_US // 1000):
+    if kind in ("start", "mapping") and (type(epoch) is not int or not 0 <= epoch <= LAST_US // 1000):
         raise ValueError("epoch must be milliseconds since 1970 UTC")
     if kind == "frame":
         counters[key] = n

@@ -96,6 +96,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._writer.run, name="recorder", daemon=True)
         self._thread.start()
         self._subscription = await self._bus.subscribe(subjects.RAW_ALL, self._writer.put)
+        self._bus.on_loss(self._lost)
 
     def set_table(self, table: MappingTable) -> None:
         """A mapping that is in force from now on; to be called after the orderbook service took it."""
@@ -130,6 +131,12 @@ class Recorder:
             self._writer.end()
             await asyncio.to_thread(self._thread.join)
             self._thread = None
+
+    def _lost(self, why: str) -> None:
+        """The bus lost messages on their way to us. Frames leave a hole in their counter; what else was lost
+        nobody can tell, so that the run ends."""
+        if why in ("slow_reader", "disconnected", "reconnected"):
+            self._writer.doubt()
 
     def _refill(self, connections: list[tuple[str, str]]) -> None:
         """Ask the venues for whole books: without them nothing of these connections could be replayed.

@@ -55,9 +55,20 @@ class State:
                 return self._open((meta.platform, meta.connection), meta.rx_us)
         return None
 
-    def opening(self, run: int, rx_us: int, version: str) -> list[bytes]:
-        """Lines that make what follows readable on its own: start, mapping, open connections."""
-        start = {"kind": "start", "rx_us": rx_us, "epoch": run, "version": version}
+    def opening(self, run: int, rx_us: int, version: str, why: str) -> list[bytes]:
+        """Lines that make what follows readable on its own: start, mapping, open connections.
+
+        `why`: what ended the run before. `verdicts`: decisions of clocks are in the log, also when there are
+        none: a replay runs no timers.
+        """
+        start = {
+            "kind": "start",
+            "rx_us": rx_us,
+            "epoch": run,
+            "version": version,
+            "verdicts": True,
+            "why": why,
+        }
         lines = [orjson.dumps(start) + b"\n"]
         if self._table is not None:
             table, _, epoch = self._table

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from wup.recorder.journal import Journal
 
 STAGE = "recorder"
+STARTING = "starting"
+"""Why a run began, when nothing had gone wrong: also the problem of a recorder that has not begun yet."""
 DRAIN_S = 0.1
 FLUSH_S = 0.5
 """Together with DRAIN_S: what a killed recorder loses."""
@@ -103,7 +105,8 @@ class Writer:
         self._seen_us = clock.now_us()
         self._durable: list[tuple[str, str]] = []
         self._block = 0
-        self._why: str | None = "starting"
+        self._why: str | None = STARTING
+        self._cause = STARTING
         self._flushed = self._noted = self._pruned = self._tried = float("-inf")
         self._wake = threading.Event()
         self._ending = False
@@ -137,6 +140,10 @@ class Writer:
         """Call `done` (in the thread) when what is queued now has been dealt with."""
         self._queue.append(Barrier(done))
         self._wake.set()
+
+    def doubt(self) -> None:
+        """Records may be missing that no counter shows: this run is to end, and another one to begin."""
+        self._lost_control = True
 
     def end(self) -> None:
         """Deal with what is queued, close, and let the thread return."""
@@ -269,7 +276,8 @@ class Writer:
             if now - self._tried >= RETRY_S:
                 self._try()
             return
-        if self._lost_control:
+        if self._lost_control and now - self._tried >= RETRY_S:
+            # A reader that is too slow is told so for every message that it loses: one new run a second.
             self._lost_control = False
             self._break()
             return
@@ -298,20 +306,24 @@ class Writer:
             last_us = self._journal.last_us or self._seen_us
             self._journal.begin(self._run, self._clock.now_us(), continues=False, head=(), connections=())
             ending = closes(self._durable, last_us)
-            opening = self._state.opening(self._run, self._seen_us, __version__)
+            self._cause = self._why or "records_lost"
+            opening = self._opening()
             for text in ending + opening:
                 self._journal.add(text, self._seen_us, frame=False)
             self._flush()
         except (OSError, SettingsError) as error:
             self._pause(error)
             return
-        if self._why not in (None, "starting"):
+        if self._why not in (None, STARTING):
             logs.log(STAGE).warning("recording again", was=self._why, run=self._run)
         self._why = None
         if self._state.connections:
             self._refill(list(self._state.connections))
         RECORDING.set(1)
         self._prune()
+
+    def _opening(self) -> list[bytes]:
+        return self._state.opening(self._run, self._seen_us, __version__, self._cause)
 
     def _end_segment(self) -> None:
         self._journal.close()
@@ -320,7 +332,7 @@ class Writer:
 
     def _rotate(self) -> None:
         self._end_segment()
-        opening = self._state.opening(self._run, self._seen_us, __version__)
+        opening = self._opening()
         self._journal.begin(
             self._run,
             self._clock.now_us(),
@@ -335,7 +347,7 @@ class Writer:
 
     def _break(self) -> None:
         """Records are missing that no counter shows: the run ends, the next one begins at once."""
-        logs.bad_input(STAGE, "", "records_lost", "queue full")
+        logs.bad_input(STAGE, "", "records_lost", "queue full, or lost on the bus")
         self._end_segment()
         self._run = self._next_run()
         self._try()
