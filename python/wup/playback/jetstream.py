@@ -10,12 +10,12 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-import nats
 import orjson
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
+from wup.bus.once import connect_once
 from wup.errors import BusError
 from wup.logs import redacted
 from wup.playback.reader import LAST_N, LAST_US, BadLine
@@ -109,15 +109,7 @@ class StreamLog:
 
     async def _fetch(self, items: queue.Queue[_Item], over: threading.Event) -> None:
         where = f"NATS at {redacted(self._url)}"
-        try:
-            client = await nats.connect(
-                [part.strip() for part in self._url.split(",") if part.strip()],
-                name="wup-replay",
-                connect_timeout=5,
-                allow_reconnect=False,
-            )
-        except (NatsError, OSError, TimeoutError) as problem:
-            raise BusError(f"{where}: {type(problem).__name__}") from problem
+        client = await connect_once(self._url, "wup-replay")
         try:
             jetstream = client.jetstream(timeout=10)
             try:

@@ -106,5 +106,7 @@ def _named(replay: Replay, wanted: str) -> str:
     except CoreError:
         pass
     known = store.books()
+    if not known:
+        raise Unknown("not_live", "the recording had no book yet then")
     some = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
     raise Unknown("no_such_book", f"no book {wanted!r} then; there were {some or 'none'}")

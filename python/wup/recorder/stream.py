@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import nats
 import orjson
 from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
 from wup import __version__, logs, subjects
+from wup.bus.once import connect_once
 from wup.clock import SYSTEM_CLOCK
 from wup.errors import BusError
 from wup.raw import Kind, Meta
@@ -48,15 +48,7 @@ async def capture(url: str, name: str, *, max_bytes: int, max_age_s: float) -> N
         max_bytes=max_bytes,
         max_age=max_age_s,
     )
-    try:
-        client = await nats.connect(
-            [part.strip() for part in url.split(",") if part.strip()],
-            name="wup-stream",
-            connect_timeout=5,
-            allow_reconnect=False,
-        )
-    except (NatsError, OSError, TimeoutError) as problem:
-        raise BusError(f"NATS at {logs.redacted(url)}: {type(problem).__name__}") from problem
+    client = await connect_once(url, "wup-stream")
     try:
         manager = client.jsm(timeout=5)
         try:

@@ -47,6 +47,7 @@ _BEHIND_TURN = 256
 """A loop that is busy all the time gives little back: with smaller turns the queue would never empty."""
 _TURN_BYTES = 1 << 16
 _BREATH_S = 0.00005
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _OVERHEAD = 512
 """What a queued message takes beside its payload."""
 
@@ -364,7 +365,7 @@ class Writer:
 
     def _pause(self, error: Exception) -> None:
         """Stop recording until it works again; the stream goes on."""
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = isinstance(error, OSError) and error.errno in _NO_ROOM
         why = "disk_full" if full else "unwritable" if isinstance(error, OSError) else "fault"
         if isinstance(error, SettingsError):
             why = "locked"
