@@ -1,0 +1,132 @@
+"""Assets move between connections while everything streams: made before broken."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from aggregator.system import running
+from wup import subjects
+from wup.aggregator import connection, service
+from wup.aggregator.plan import gathered, halved, spread
+from wup.mapping.table import MappingTable
+from wup.venues.base import Limits
+
+if TYPE_CHECKING:
+    from aggregator.system import System
+
+VENUES = ["kalshi", "polymarket"]
+QUICK = {"first_book_s": 2.0, "audit_s": 3600.0}
+
+
+@pytest.fixture(autouse=True)
+def slow_venue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New sockets take half a second, and the supervisor looks often: who breaks too early is seen."""
+    plain = connection.open_socket
+
+    async def slow(*arguments: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return await plain(*arguments)
+
+    monkeypatch.setattr(connection, "open_socket", slow)
+    monkeypatch.setattr(service, "_MARK_S", 0.05)
+
+
+async def settled(system: System, platform: str, connections: int, seconds: float = 20) -> None:
+    """Wait until no asset is on two connections and there are so many connections."""
+    group = system.aggregator.groups[platform]
+    async with asyncio.timeout(seconds):
+        while True:
+            carried = [asset for connection in group.connections for asset in connection.assets]
+            if len(group.connections) == connections and len(carried) == len(set(carried)):
+                return
+            await asyncio.sleep(0.05)
+
+
+def test_assets_are_placed_within_the_limits() -> None:
+    """What stays keeps its place, connections fill up to their usual size, then further ones open, then all
+    are crowded; what is left over is said."""
+    limits = Limits(assets_per_connection=2, crowded=3, connections=2)
+    assert spread([], ["a", "b", "c"], limits) == ([["a", "b"], ["c"]], [])
+    assert spread([["a", "b"], ["c"]], ["b", "c", "d"], limits) == ([["b", "d"], ["c"]], [])
+    assert spread([["a", "b"], ["c"]], list("abcdefg"), limits) == ([["a", "b", "e"], ["c", "d", "f"]], ["g"])
+    assert spread([["a"], ["b"]], [], limits) == ([[], []], [])
+    assert gathered([2, 1], limits) is None
+    assert gathered([1, 1, 0], Limits(assets_per_connection=4)) == 2
+    assert gathered([4], limits) is None
+    assert halved(["a", "b", "c", "d"], {"a": 9, "b": 1, "c": 8}) == ["c", "d"]
+
+
+@pytest.mark.parametrize("platform", VENUES)
+async def test_a_connection_that_is_not_needed_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    """When most markets are no longer followed the rest gather on fewer connections; none of their legs
+    leaves for a moment, and no book is wrong."""
+    limits = {**QUICK, "assets_per_connection": 3}
+    async with running(monkeypatch, sim={"sim_venues": (platform,)}, limits=limits) as system:
+        await system.all_live()
+        group = system.aggregator.groups[platform]
+        assert len(group.connections) == (3 if platform == "kalshi" else 2)
+        kept = MappingTable(2, (system.table.legs[0], system.table.legs[-1]))
+        await system.aggregator.set_table(kept)
+        await settled(system, platform, 1)
+        compared = system.judge.compared
+        await system.judge.until(lambda: system.judge.compared > compared + 50, 20)
+        staying = {leg.asset_id for leg in kept.legs}
+        assert staying <= system.judge.live()
+        assert [entry for entry in system.judge.left if entry[1] in staying] == []
+        assert system.judge.wrong == []
+
+
+@pytest.mark.parametrize("platform", VENUES)
+async def test_a_connection_that_brings_too_much_is_split(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    """Beyond the frames per second that one connection should bring, half of the traffic moves to a new one,
+    and no leg leaves."""
+    limits = {**QUICK, "frames_per_s": 3.0, "connections": 2}
+    async with running(monkeypatch, sim={"sim_venues": (platform,)}, limits=limits) as system:
+        await system.all_live()
+        await settled(system, platform, 2)
+        first, second = system.aggregator.groups[platform].connections
+        assert abs(len(first.assets) - len(second.assets)) <= 1
+        compared = system.judge.compared
+        await system.judge.until(lambda: system.judge.compared > compared + 50, 20)
+        assert system.judge.left == []
+        assert system.judge.wrong == []
+
+
+@pytest.mark.parametrize("platform", VENUES)
+async def test_an_unrepaired_connection_is_succeeded_by_another(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    """`unrepaired` opens a successor and closes the connection only when that has its books: legs that are
+    well never leave. At the venue's limit of connections the socket is replaced at once instead."""
+    async with running(monkeypatch, sim={"sim_venues": (platform,)}, limits=QUICK) as system:
+        await system.all_live()
+        group = system.aggregator.groups[platform]
+        (before,) = group.connections
+        body = {"assets": [], "why": "unrepaired", "source": "venue", "connection": before.id}
+        for _ in range(3):
+            system.bus.publish(subjects.resync(platform), orjson.dumps(body))
+        assert len(group.connections) == 2
+        await settled(system, platform, 1)
+        (after,) = group.connections
+        assert after is not before
+        async with asyncio.timeout(5):
+            while before.open:
+                await asyncio.sleep(0.01)
+        compared = system.judge.compared
+        await system.judge.until(lambda: system.judge.compared > compared + 50, 20)
+        assert system.judge.left == []
+        assert system.judge.wrong == []
+        group.limits = Limits(connections=1)
+        system.bus.publish(subjects.resync(platform), orjson.dumps({**body, "connection": after.id}))
+        assert len(group.connections) == 1
+        await system.judge.until(lambda: len(system.judge.live()) == 0, 5)
+        await system.all_live()
+        assert system.judge.wrong == []
