@@ -34,6 +34,7 @@ _ALWAYS = (
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _BODY_BYTES = 4_096
 _PREFLIGHT_S = 600
+HEAD_BYTES = 16_384
 
 
 class HttpLimits(EnvSettings):
@@ -95,6 +96,10 @@ class HttpGuard:
             return problem.problem(429, "too many requests from this address", headers={"Retry-After": "1"})
         if self._running >= self._most:
             return problem.problem(503, "too many requests at once", headers={"Retry-After": "1"})
+        # The HTTP parser's own limit is only for heads that come in pieces.
+        head = len(scope.get("raw_path") or b"") + len(scope.get("query_string", b""))
+        if head + sum(len(name) + len(value) + 4 for name, value in headers) > HEAD_BYTES:
+            return problem.problem(431, f"a request's head has at most {HEAD_BYTES} bytes")
         method = scope["method"]
         preflight = method == "OPTIONS" and bool(values(headers, b"access-control-request-method"))
         # A browser asks beforehand without the token that it will send.
@@ -128,10 +133,12 @@ class HttpGuard:
         except TimeoutError:
             if answer.begun:
                 raise
+            answer.deadline = None
             await problem.problem(504, "no answer in time")(scope, receive, answer.send)
         except Exception as error:
             # The application has answered 500 already, unless it could not; a client learns no more.
             logs.log("http").error("request failed", path=logs.clean(scope["path"]), error=repr(error))
+            answer.deadline = None
             if not answer.begun:
                 await problem.problem(500, "the server failed to do this")(scope, receive, answer.send)
             elif not answer.done:

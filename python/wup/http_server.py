@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wup import problem
 from wup.errors import PortInUse
+from wup.http_guard import HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,6 @@ _GRACE_S = 5
 _KEEP_ALIVE_S = 15
 _RECEIVE_S = 5.0
 _STUCK_S = 10.0
-_HEAD_BYTES = 16_384
 
 
 class Http(H11Protocol):
@@ -189,7 +189,7 @@ class HttpServer:
             server_header=False,
             # Who the client is behind a proxy is for `wup.access` to say.
             proxy_headers=False,
-            h11_max_incomplete_event_size=_HEAD_BYTES,
+            h11_max_incomplete_event_size=HEAD_BYTES,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,
             **self._options,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wup import __version__
-from wup.cli import recordings, stages, tools
+from wup.cli import recordings, stages, tokens, tools
 from wup.events.command import register as register_events
 from wup.mapping.command import app as mapping
 
@@ -35,6 +35,7 @@ recordings.register(app)
 tools.register(app)
 register_events(app)
 app.add_typer(mapping, name="map", help="Mapping files: check them, link markets, look at what is merged.")
+app.add_typer(tokens.app, name="token", help="Access tokens: make, list and revoke them.")
 
 
 def main() -> None:

@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
         try:
             self._received(data)
         except Exception as error:  # one connection's fault must not reach the others
-            logs.log("gateway").error("connection failed", peer=self._address, error=repr(error))
+            logs.log("gateway").error("connection failed", peer=self._address, error=logs.clean(repr(error)))
             self._close_now(1011, "server fault")
             if self._session is None:
                 self._transport.abort()

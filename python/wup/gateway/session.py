@@ -142,7 +142,7 @@ class Session:
             self._say(fault.answer())
             self._judge(fault, now)
         except Exception as error:
-            logs.log("gateway").error("operation failed", connection=self.name, error=repr(error))
+            logs.log("gateway").error("operation failed", connection=self.name, error=logs.clean(repr(error)))
             failure = Fault("internal", "the server failed to do this")
             failure.id = op_id
             self._say(failure.answer())
@@ -345,7 +345,7 @@ class Session:
 
     def broken(self, error: Exception) -> None:
         """Writing to this client failed by a fault of ours."""
-        logs.log("gateway").error("connection failed", connection=self.name, error=repr(error))
+        logs.log("gateway").error("connection failed", connection=self.name, error=logs.clean(repr(error)))
         self._close(1011, "server fault")
 
     # --- time -------------------------------------------------------------------------------------
