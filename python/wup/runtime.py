@@ -22,6 +22,7 @@ from wup.errors import BusError, PortInUse
 from wup.events.service import EventService
 from wup.gateway.service import Gateway
 from wup.gateway.source import BusSource, HttpSource
+from wup.loop_lag import watch_lag
 from wup.mapping.redis import connect as connect_redis
 from wup.mapping.redis import load_epoch, save_epoch
 from wup.mapping.source import MappingSource
@@ -86,6 +87,8 @@ class Process:
         self.recorder: Recorder | None = None
 
     async def __aenter__(self) -> Self:
+        lag = asyncio.create_task(watch_lag(SYSTEM_CLOCK), name="loop-lag")
+        self._stack.callback(lag.cancel)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -213,7 +216,7 @@ class Process:
             port,
             setting=setting,
             ready=self._not_ready,
-            warnings=self._warnings,
+            warnings=self._served_less,
             access=Access.of(self.settings),
         )
         self._stack.push_async_callback(http.stop)
@@ -225,18 +228,24 @@ class Process:
         problem = None if self.recorder is None else self.recorder.problem
         return [] if problem is None else [f"recorder_{problem}"]
 
-    def _not_ready(self) -> list[str]:
-        reasons: list[str] = []
-        if not self.bus.connected:
-            reasons.append("bus_disconnected")
+    def _served_less(self) -> list[str]:
+        """Without Redis, or with a mapping that cannot be, the one in force is served as before."""
+        found = self._warnings()
         if self._mapping is not None and not self._mapping.healthy:
-            reasons.append("redis_down")
+            found.append("redis_down")
         if self._refused:
-            reasons.append("mapping_refused")
+            found.append("mapping_refused")
+        return found
+
+    def _not_ready(self) -> list[str]:
+        """Why the orderbook service cannot serve."""
+        reasons = [] if self.bus.connected else ["bus_disconnected"]
         service = self.orderbook
-        if service is not None and service.table.legs:
+        if service is not None:
+            if not service.table.version and (self._mapping is None or not self._mapping.healthy):
+                reasons.append("no_mapping")
             stats = service.store.stats()
-            if not stats.get("books_live", 0) and not stats.get("books_degraded", 0):
+            if stats["books_down"] and not stats["books_live"] and not stats["books_degraded"]:
                 reasons.append("no_venue_live")
         return reasons
 

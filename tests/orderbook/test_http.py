@@ -91,6 +91,13 @@ async def test_best_bid_and_offer_per_platform_and_at_a_crossing() -> None:
         assert body["platforms"]["polymarket"] == {"best_bid": ["0.53", "10"], "best_ask": ["0.51", "4"]}
         assert body["crossed"] is True
         assert body["crossing_size"] == "4"
+        # The levels with the legs behind them, and how old each leg is.
+        assert body["best_bid"] == ["0.53", "10", {"polymarket": "10"}]
+        assert body["best_ask"] == ["0.51", "4", {"polymarket": "4"}]
+        assert {name: leg["age_ms"] for name, leg in body["legs"].items()} == {"kalshi": 0, "polymarket": 0}
+        no = (await client.get(f"/v1/bbo/{NO}")).json()
+        assert no["best_bid"] == ["0.49", "4", {"polymarket": "4"}]
+        assert no["crossing_size"] == "4"
 
 
 async def test_aggregates_tell_what_books_are_about() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from wup import __version__, problem
+from wup import problem
+from wup.http_docs import documented
 from wup.mapping.catalogue import CatalogueError, EventNotFound, MarketStatus, VenueEventRecord
 from wup.mapping.records import market_fields
 from wup.mapping.rest import write_json
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from wup.events.service import EventService
     from wup.mapping.compile import EventKey
     from wup.mapping.unified import Aggregate, UnifiedMarket
@@ -34,8 +37,7 @@ class Track(BaseModel):
 
 def make_app(service: EventService) -> FastAPI:
     """The application over one service."""
-    app = FastAPI(title="WUP event service", version=__version__, docs_url=None, redoc_url=None)
-    problem.install(app)
+    app = documented("WUP event service")
     _events(app, service)
     _tracking(app, service)
     _mappings(app, service)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx2
-from fastapi import FastAPI, Request
+from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations
 from fastapi.responses import JSONResponse, Response
 
-from wup import __version__
-from wup.problem import install, problem
+from wup.http_docs import documented
+from wup.problem import problem
 from wup.web import CONTENT_SECURITY_POLICY, assets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from fastapi import FastAPI
 
     from wup.web import Asset
 
@@ -89,8 +91,7 @@ def needs_no_token(path: str) -> bool:
 
 def build(upstream: Upstream, problems: Callable[[], list[str]]) -> FastAPI:
     """The application; `problems` names why the gateway is not ready."""
-    app = FastAPI(title="WUP gateway", version=__version__, docs_url=None, redoc_url=None)
-    install(app)
+    app = documented("WUP gateway")
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

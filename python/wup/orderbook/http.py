@@ -1,56 +1,47 @@
-"""The orderbook service's HTTP interface (wire.md section 5)."""
+"""The orderbook service's HTTP interface (wire.md section 5). Bodies of books are encoded by the core."""
 
 from __future__ import annotations
 
-from decimal import Decimal
+import contextlib
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
-from fastapi import FastAPI, Header, HTTPException, Query, Response
+from fastapi import Header, HTTPException, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
-from wup import __version__, problem
-from wup._core import CoreError, UnknownBook, format_micro
+from wup import problem
+from wup._core import CoreError, UnknownBook
 from wup.access import Access
+from wup.http_docs import documented
 from wup.http_guard import HttpGuard
 from wup.http_server import HttpServer
+from wup.metrics import LATENCY
 from wup.orderbook.shard import shard_of
-from wup.orderbook.view import aggregate_view, bbo_view
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
-    from wup._core import Book
+    from fastapi import FastAPI
+
     from wup.orderbook.service import OrderbookService
 
-_MICRO = Decimal(1_000_000)
-_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _SNAPSHOTS_PER_CHUNK = 64
 
-
-def decimal_text(value: Decimal) -> str:
-    """Shortest exact text of a price or size."""
-    return format_micro(int(value * _MICRO))
-
-
-def _json(body: object, **headers: str) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json", headers={**_NO_STORE, **headers})
+BookId = Annotated[str, Path(description="`{aggregate}.{market}.yes` or `.no`", max_length=200)]
+Pattern = Annotated[str, Query(description="NATS rules over the three parts of a book id", max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[str | None, Query(description="`next` of the page before", max_length=200)]
 
 
-def summary(book: Book) -> dict[str, object]:
-    """One row of `GET /v1/books`."""
-    bid, ask = book.best_bid, book.best_ask
-    return {
-        "book": book.id,
-        "epoch": book.epoch,
-        "seq": book.seq,
-        "digest": book.digest,
-        "state": book.state,
-        "crossed": book.crossed,
-        "best_bid": None if bid is None else [decimal_text(bid.price), decimal_text(bid.size)],
-        "best_ask": None if ask is None else [decimal_text(ask.price), decimal_text(ask.size)],
-        "legs": book.legs,
-    }
+class Json(Response):
+    """A body that is JSON already."""
+
+    media_type = "application/json"
+
+
+def _json(body: object) -> Response:
+    return Json(orjson.dumps(body))
 
 
 class OrderbookHttp:
@@ -76,7 +67,11 @@ class OrderbookHttp:
         self._service = service
         self._ready = ready if ready is not None else list
         self._warnings = warnings if warnings is not None else list
-        self.app = self._application()
+        self._latency = LATENCY.stage("orderbook_http")
+        self.app = documented("WUP orderbook")
+        self._books(self.app)
+        self._aggregates(self.app)
+        self._health(self.app)
         own = Access(("localhost", "127.0.0.1", "[::1]", host), ())
         guarded = HttpGuard(self.app, access if access is not None else own)
         self._server = HttpServer(guarded, host, port, setting)
@@ -98,117 +93,124 @@ class OrderbookHttp:
         """Close."""
         await self._server.stop()
 
-    def _application(self) -> FastAPI:
+    def _nobody(self, book: str) -> HTTPException:
+        """Why there is no such book here."""
         service = self._service
-        store = service.store
-        app = FastAPI(title="WUP orderbook", version=__version__, docs_url=None, redoc_url=None)
-        problem.install(app)
+        aggregate, _, rest = book.partition(".")
+        right = shard_of(aggregate, service.shards)
+        if rest and right != service.shard:
+            return HTTPException(421, f"{book[:200]} belongs to shard {right}/{service.shards}")
+        return HTTPException(404, f"no book {book[:200]!r}")
 
-        def known(book: str) -> str:
-            stem, _, token = book.rpartition(".")
-            if token not in ("yes", "no") or not store.books(f"{stem}.yes"):
-                right = shard_of(book.split(".", 1)[0], service.shards)
-                if right != service.shard:
-                    raise HTTPException(421, f"{book[:200]} belongs to shard {right}/{service.shards}")
-                raise HTTPException(404, f"no book {book[:200]!r}")
-            return book
+    def _matching(self, pattern: str) -> list[str]:
+        try:
+            return self._service.store.books(pattern)
+        except (CoreError, ValueError) as error:
+            raise HTTPException(400, f"match: {error}") from None
 
-        def matching(pattern: str) -> list[str]:
-            try:
-                return store.books(pattern)
-            except (CoreError, ValueError) as error:
-                raise HTTPException(400, f"match: {error}") from None
+    # --- books -------------------------------------------------------------------------------------
 
-        @app.get("/v1/books")
+    def _books(self, app: FastAPI) -> None:
+        service, store = self._service, self._service.store
+
+        @app.get("/v1/books", summary="Books by pattern or asset: identity, state, best prices, legs")
         async def books(
-            match: str = ">",
-            asset: str | None = None,
-            limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-            after: str | None = None,
+            match: Pattern = ">",
+            asset: Annotated[str | None, Query(description="`platform:asset_id`")] = None,
+            limit: Limit = 100,
+            after: After = None,
         ) -> Response:
             if asset is not None:
                 platform, colon, asset_id = asset.partition(":")
                 if not colon:
                     raise HTTPException(400, "asset: must be platform:asset_id")
-                ids = sorted(
-                    {
-                        leg.book
-                        for leg in service.table.legs
-                        if leg.platform == platform and leg.asset_id == asset_id
-                    }
-                )
+                ids = service.contents.books_of(platform, asset_id)
             else:
                 # In text order, whatever order the mapping had: `after` compares text.
-                ids = sorted(matching(match))
+                ids = sorted(self._matching(match))
             if after is not None:
                 ids = [book for book in ids if book > after]
-            page = ids[:limit]
-            rows = [summary(store.book(book)) for book in page]
-            return _json({"books": rows, "next": page[-1] if len(ids) > limit else None})
+            page, now_us = ids[:limit], service.now_us()
+            following = orjson.dumps(page[-1] if len(ids) > limit else None)
+            return Json(b'{"books":[' + b",".join(rows(page, now_us)) + b'],"next":' + following + b"}")
 
-        @app.get("/v1/books/{book}")
+        def rows(ids: list[str], now_us: int) -> Iterator[bytes]:
+            for book in ids:
+                # A resolved book may have left since the list was made, and an asset still name it.
+                with contextlib.suppress(UnknownBook):
+                    yield store.row(book, now_us)
+
+        @app.get("/v1/books/{book}", summary="The snapshot message of a book, YES or NO by its id")
         async def one(
-            book: str,
+            book: BookId,
             depth: Annotated[int | None, Query(ge=1, le=10_000)] = None,
             if_none_match: Annotated[str | None, Header()] = None,
         ) -> Response:
-            view = store.book(known(book))
+            now_us = service.now_us()
+            try:
+                view = store.book(book, now_us)
+            except UnknownBook:
+                raise self._nobody(book) from None
             etag = f'W/"{view.epoch}-{view.seq}-{depth or 0}"'
             if if_none_match == etag:
                 return Response(status_code=304, headers={"ETag": etag})
             if view.state == "down":
                 return problem.problem(503, f"no leg of {book} is live", book=book, state="down")
-            body = store.snapshot(book, depth, "subscribe", service.now_us())
-            return Response(body, media_type="application/json", headers={**_NO_STORE, "ETag": etag})
+            answer = Json(store.snapshot(book, depth, "subscribe", now_us), headers={"ETag": etag})
+            self._latency.observe(service.now_us() - now_us)
+            return answer
 
-        @app.get("/v1/snapshots")
-        async def snapshots(match: str = ">") -> Response:
-            ids = matching(match)
-            return StreamingResponse(lines(ids), media_type="application/x-ndjson", headers=_NO_STORE)
+        @app.get("/v1/snapshots", summary="Whole books, one snapshot message per line")
+        async def snapshots(match: Pattern = ">") -> Response:
+            return StreamingResponse(lines(self._matching(match)), media_type="application/x-ndjson")
 
         async def lines(ids: list[str]) -> AsyncIterator[bytes]:
             for start in range(0, len(ids), _SNAPSHOTS_PER_CHUNK):
-                now_us = service.now_us()
-                chunk: list[bytes] = []
-                for book in ids[start : start + _SNAPSHOTS_PER_CHUNK]:
-                    try:
-                        chunk.append(store.snapshot(book, None, "resync", now_us))
-                    except UnknownBook:
-                        # Evicted since the list was made.
-                        continue
+                chunk = store.lines(ids[start : start + _SNAPSHOTS_PER_CHUNK], "resync", service.now_us())
                 if chunk:
-                    yield b"\n".join(chunk) + b"\n"
+                    yield chunk
 
-        @app.get("/v1/bbo/{book}")
-        async def bbo(book: str) -> Response:
-            view = store.book(known(book))
+        @app.get(
+            "/v1/bbo/{book}", summary="Best bid and ask with the legs behind them, and the size at a crossing"
+        )
+        async def bbo(book: BookId) -> Response:
+            try:
+                view = store.book(book)
+            except UnknownBook:
+                raise self._nobody(book) from None
             if view.state == "down":
                 return problem.problem(503, f"no leg of {book} is live", book=book, state="down")
-            return _json(bbo_view(view, decimal_text))
+            return Json(store.bbo(book, service.now_us()))
 
-        @app.get("/v1/aggregates")
-        async def aggregates(
-            limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: str | None = None
-        ) -> Response:
-            ids = sorted({info.aggregate for info in service.table.books.values()})
+    # --- aggregates --------------------------------------------------------------------------------
+
+    def _aggregates(self, app: FastAPI) -> None:
+        service = self._service
+
+        @app.get("/v1/aggregates", summary="Events with their markets")
+        async def aggregates(limit: Limit = 100, after: After = None) -> Response:
+            ids = service.contents.aggregates
             if after is not None:
-                ids = [one for one in ids if one > after]
+                ids = ids[bisect_right(ids, after) :]
             page = ids[:limit]
-            rows: list[dict[str, Any]] = [aggregate_view(service.table, one, legs=False) for one in page]
+            rows = [service.contents.aggregate(one, legs=False) for one in page]
             return _json({"aggregates": rows, "next": page[-1] if len(ids) > limit else None})
 
-        @app.get("/v1/aggregates/{aggregate}")
-        async def aggregate(aggregate: str) -> Response:
-            view = aggregate_view(service.table, aggregate, legs=True)
+        @app.get("/v1/aggregates/{aggregate}", summary="An event with its markets and their legs")
+        async def aggregate(aggregate: Annotated[str, Path(max_length=200)]) -> Response:
+            view = service.contents.aggregate(aggregate, legs=True)
             if not view["markets"]:
                 raise HTTPException(404, f"no aggregate {aggregate[:200]!r}")
             return _json(view)
 
-        @app.get("/healthz")
+    # --- health ------------------------------------------------------------------------------------
+
+    def _health(self, app: FastAPI) -> None:
+        @app.get("/healthz", summary="The process is up")
         async def healthz() -> Response:
             return _json({"status": "ok"})
 
-        @app.get("/readyz")
+        @app.get("/readyz", summary="Can it serve? 503 with reason codes while it cannot")
         async def readyz() -> Response:
             reasons, warnings = self._ready(), self._warnings()
             # A warning does not make books wrong: it is told, and the answer stays what it is.
@@ -216,5 +218,3 @@ class OrderbookHttp:
             if reasons:
                 return problem.problem(503, "not ready", reasons=reasons, **told)
             return _json({"status": "ready", **told})
-
-        return app

@@ -16,6 +16,7 @@ from wup.mapping.apply import asked_for, put_in_force
 from wup.mapping.table import EMPTY, MappingTable
 from wup.metrics import BAD_INPUT, CHANGES, FOREIGN, LATENCY, RESYNC_TIME, RESYNCS
 from wup.orderbook.answers import SnapshotAnswers
+from wup.orderbook.contents import Contents
 from wup.orderbook.gauges import Gauges
 from wup.orderbook.shard import shard_of
 from wup.orderbook.upstream import Upstream
@@ -70,6 +71,7 @@ class OrderbookService:
         self._saved_epoch = self.store.last_epoch()
         self._save_epoch = save_epoch
         self.table: MappingTable = EMPTY
+        self.contents = Contents()
         self._known: dict[str, tuple[str, str]] = {}
         self._mine: dict[str, frozenset[str]] = {}
         self._foreign = 0
@@ -122,7 +124,11 @@ class OrderbookService:
         }
         platforms = {leg.platform for leg in mine.legs}
         self._mine = {name: frozenset(leg.asset_id for leg in mine.assets(name)) for name in platforms}
+        if not self.table.version:
+            # What came before the first mapping was nobody's fault.
+            self._foreign = 0
         self.table = mine
+        self.contents = Contents(mine)
         known = set(self._known.values())
         self._asked = {key: asked for key, asked in self._asked.items() if key in known}
         self._send(changes)
