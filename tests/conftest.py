@@ -54,3 +54,12 @@ async def redis_url() -> AsyncIterator[str]:
     """A real Valkey server of this test's own."""
     async with servers.embedded_valkey() as url:
         yield url
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What runs say about themselves in numbers (`record_property`), also when they pass."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "call":
+                for name, value in report.user_properties:
+                    terminalreporter.write_line(f"{name}: {value}")

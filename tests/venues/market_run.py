@@ -44,15 +44,15 @@ TIMER_US = 50_000
 HEALED_US = 10_000_000
 
 COMMON = """
-    drop duplicate reorder malformed truncate unknown_type unknown_field skip_book silence reset close
-    maintenance burst halt
+    drop duplicate reorder malformed truncate unknown_type unknown_field huge skip_book silence reset close
+    unauthorized rate_limited maintenance burst halt restart tick_change new_market close_market
 """
 MENU = {
     "kalshi": f"""{COMMON}
-        skip_seq repeat_seq reset_seq early_delta negative channel_error overflow command_limit
+        skip_seq repeat_seq reset_seq early_delta negative channel_error overflow market_limit command_limit
     """.split(),
     "polymarket": f"""{COMMON}
-        mute no_event_type strings_for_arrays empty_optional mixed_array late_trade trade_on_no tick_change
+        mute no_event_type strings_for_arrays empty_optional mixed_array late_trade trade_on_no missing_books
     """.split(),
 }
 LASTING = frozenset(
@@ -67,10 +67,20 @@ LASTING = frozenset(
         "trade_on_no",
         "early_delta",
         "command_limit",
+        "market_limit",
+        "missing_books",
+        "unauthorized",
+        "rate_limited",
         "maintenance",
         "halt",
+        "restart",
+        "close_market",
     ]
 )
+# Of more than so many assets no books come, of more than so many the subscription is refused, and so on.
+VALUES = {"market_limit": 3, "missing_books": 3, "huge": 100_000, "burst": 4}
+CLOSED = 2
+"""Markets that end in one run, at most."""
 # A frame that did not arrive, or not so that it could be read, or that lies about the book.
 # Frames of a mixed array wait for one another.
 LOSSES = frozenset(["drop", "silence", "mute", "malformed", "truncate", "reorder", "negative", "mixed_array"])
@@ -129,6 +139,8 @@ class Run:
         self._delivered = self._seen = 0
         self.frames = self.compared = self.resyncs = 0
         self.down_us = 0
+        self.ended: set[str] = set()
+        self.closed = 0
         self.faults: dict[str, int] = {}
 
     # --- what the aggregator does -----------------------------------------------------------------
@@ -318,6 +330,7 @@ class Run:
 
     def compare(self, asset: str) -> None:
         """A live leg is the true book, or excused."""
+        self.closed += self.reader.state.get(asset) == "closed"
         if self.reader.state.get(asset) != "live":
             return
         self.compared += 1
@@ -339,7 +352,11 @@ class Run:
             self.until(self.now_us + self.rng.randint(20_000, 200_000))
             kind = self.rng.choice(MENU[self.platform])
             asset = self.rng.choice([None, self.rng.choice(list(self.markets))])
-            wish: dict[str, Any] = {"kind": kind, "asset": asset}
+            if kind == "close_market":
+                if asset is None or len(self.ended | {asset}) > CLOSED:
+                    continue
+                self.ended.add(asset)
+            wish: dict[str, Any] = {"kind": kind, "asset": asset, "value": VALUES.get(kind)}
             if kind in LASTING:
                 wish["seconds"] = self.rng.uniform(0.05, 0.6)
             self.exchange.fault(Fault(**wish), self.now_us)
@@ -366,6 +383,9 @@ class Run:
         sick: dict[str, str] = {}
         for asset in self.markets:
             state = self.reader.state.get(asset, "unknown")
+            if asset in self.ended and state != "live":
+                # Whether the end was told or its frame was lost: it is not shown any more.
+                continue
             if state != "live":
                 sick[asset] = f"{state} ({self.reader.why.get(asset)})"
             elif self.reader.books[asset] != self.truth(asset):
@@ -380,6 +400,7 @@ class Run:
             "compared": self.compared,
             "resyncs": self.resyncs,
             "connections": self._opened,
+            "closed": self.closed,
             "not_live_ms": self.down_us // 1000,
         }
 
