@@ -75,6 +75,10 @@ test-python: setup-dev ## Python tests on real servers and sockets; ends with th
 conformance: setup-dev ## The tests of the wire contract's rules, and the table rule -> test
 	$(BIN)/pytest -n 2 --dist loadfile --rules --rules-only
 
+.PHONY: test-browser
+test-browser: setup-dev ## The web page in the system's Chromium, over simulated venues; pictures in screenshots/
+	$(BIN)/pytest -n 2 --dist loadfile -m browser $(ARGS)
+
 .PHONY: lint
 lint: setup-dev ## Formatting, lints and types, Rust and Python
 	cargo fmt --check

@@ -54,6 +54,7 @@ class Everything(runtime.Process):
         self.ready = {
             "type": "ready",
             "ws": f"ws://{host}:{gateway.port}/ws",
+            "page": f"http://{host}:{gateway.port}/",
             "http": f"http://{host}:{books.port}",
             "events": f"http://{host}:{events.port}",
             "metrics": f"http://{settings.metrics_host}:{metrics}/metrics",

@@ -3,6 +3,7 @@ import { by, h, write } from "./dom.js";
 
 const OFTEN_MS = 1_000;
 const SELDOM_MS = 5_000;
+const SOON_MS = 400;
 
 /** Groups the answers of `list` into events. */
 export function grouped(books) {
@@ -42,6 +43,22 @@ export class Events {
   follow(feed) {
     this.#feed = feed;
     feed.addEventListener("connected", () => this.#ask());
+    feed.addEventListener("disconnected", () => this.#forget());
+  }
+
+  /** Something changed: ask again soon. */
+  soon() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#ask(), SOON_MS);
+  }
+
+  /** Without a connection nobody knows what is live. */
+  #forget() {
+    clearTimeout(this.#timer);
+    for (const { link, count } of this.#items.values()) {
+      link.dataset.state = "unknown";
+      write(count, "not known");
+    }
   }
 
   get isOpen() {
@@ -66,6 +83,7 @@ export class Events {
   async #ask() {
     clearTimeout(this.#timer);
     const feed = this.#feed;
+    if (!feed.connected) return;
     let wait = SELDOM_MS;
     try {
       const events = grouped(await feed.list(">"));

@@ -129,6 +129,7 @@ function take(event) {
   }
   card.hear(event);
   if (type === "delta") meter.see(event.message);
+  if (type === "status") events.soon();
   dirty.add(card);
   later();
 }
@@ -159,9 +160,8 @@ const events = new Events({
     if (first === null && found.length > 0) {
       first = found[0].id;
       route();
-    } else {
-      name();
     }
+    name();
   },
 });
 

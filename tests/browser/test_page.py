@@ -1,0 +1,375 @@
+"""The page against a real gateway whose store the test holds: what is shown is what is true."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from playwright.async_api import expect
+
+from browser.tab import Tab
+from gateway.conftest import Starter, ready
+from gateway.engine import FED_25, FED_50, GAME, Engine
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+    from wup.gateway import Gateway
+
+pytestmark = pytest.mark.timeout(90)
+ROWS = 8
+AUDIT = Path(__file__).with_name("audit.js").read_text()
+
+
+def url(gateway: Gateway, path: str = "") -> str:
+    return f"http://127.0.0.1:{gateway.port}/{path}"
+
+
+def audit(name: str) -> str:
+    """A function of audit.js, to run in the page."""
+    return f"() => ({AUDIT}).{name}()"
+
+
+def said(legs: dict[str, str]) -> str:
+    return ", ".join(f"{leg} {size}" for leg, size in legs.items())
+
+
+def shows(card: dict[str, Any], engine: Engine, rows: int = ROWS, no: bool = False) -> bool:
+    """Does a card show exactly the store's book: levels, sizes per leg, best prices, state, seq?"""
+    book = card["book"].removesuffix(".no") + ".yes" if no else card["book"]
+    want = orjson.loads(engine.store.snapshot(book))
+    if no:
+        from wup._core import mirror_message
+
+        want = orjson.loads(mirror_message(orjson.dumps(want)))
+    for side in ("bids", "asks"):
+        levels = [[price, size, said(legs)] for price, size, legs in want[side][:rows]]
+        if [row[:3] for row in card[side]] != levels:
+            return False
+    best = [want[side][0][0] if want[side] else "–" for side in ("bids", "asks")]
+    return [card["bid"], card["ask"], card["state"], card["seq"], card["crossed"]] == [
+        *best,
+        want["state"],
+        want["seq"],
+        want["crossed"],
+    ]
+
+
+async def test_ladders_show_the_store_and_move(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """Each ladder is the store's book to the digit, after hundreds of changes too; all from one host."""
+    await tab.page.goto(url(gateway))
+    books = {FED_25, FED_50}
+    await tab.until_cards(lambda cards: cards.keys() == books)
+    for _ in range(3):
+        await tab.until_cards(lambda cards: all(shows(card, engine) for card in cards.values()))
+        for _ in range(100):
+            engine.step()
+    cards = await tab.until_cards(lambda cards: all(shows(card, engine) for card in cards.values()))
+    assert all(card["legs"]["kalshi"][0] == "live" for card in cards.values())
+    await tab.page.goto(url(gateway, "#/e/game-lal-bos"))
+    cards = await tab.until_cards(lambda cards: cards.keys() == {GAME})
+    await tab.until_cards(lambda cards: shows(cards[GAME], engine))
+    assert set(cards[GAME]["legs"]) == {"kalshi", "kalshi-2", "polymarket"}
+    await expect(tab.page.locator("#m-wrong")).to_have_text("0")
+    assert tab.hosts == {f"127.0.0.1:{gateway.port}"}
+
+
+async def test_best_prices_of_each_leg(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """A leg's own best bid and ask are shown, wherever they stand in the book, and when it last changed."""
+    engine.update("kalshi", "KXFED-26DEC-C25", [[f"0.{cent}", "0"] for cent in range(40, 51)], [])
+    await tab.page.goto(url(gateway))
+    cards = await tab.until_cards(lambda cards: FED_25 in cards and shows(cards[FED_25], engine))
+    assert cards[FED_25]["legs"]["kalshi"][2:] == ["0.39", "0.53"]
+    assert cards[FED_25]["legs"]["polymarket"][2:] == ["0.5", "0.53"]
+    await tab.until_cards(lambda cards: " " in cards[FED_25]["legs"]["kalshi"][1])
+
+
+async def test_crossed_is_marked(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """When one venue bids above another's ask, the book says so and the levels concerned are marked."""
+    await tab.page.goto(url(gateway))
+    await tab.until_cards(lambda cards: FED_25 in cards and not cards[FED_25]["crossed"])
+    engine.update("kalshi", "KXFED-26DEC-C25", [["0.55", "9"]], [])
+    cards = await tab.until_cards(lambda cards: cards[FED_25]["crossed"])
+    card = cards[FED_25]
+    assert card["between"].startswith("crossed by 0.02")
+    assert [row[0] for row in card["bids"] if row[3]] == ["0.55"]
+    assert [row[0] for row in card["asks"] if row[3]] == ["0.53", "0.54"]
+
+
+async def test_a_leg_that_leaves_is_flagged(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """A silent leg: the book is degraded, says which and why, shows none of its size; then none is left."""
+    await tab.page.goto(url(gateway))
+    await tab.until_cards(lambda cards: FED_25 in cards)
+    engine.normalised("state", "kalshi", "KXFED-26DEC-C25", state="down", why="venue_silent")
+    cards = await tab.until_cards(lambda cards: cards[FED_25]["state"] == "degraded")
+    card = cards[FED_25]
+    assert card["note"] == "kalshi down (venue silent)"
+    assert card["legs"]["kalshi"][0] == "down"
+    assert card["legs"]["kalshi"][2:] == ["–", "–"]
+    assert not any("kalshi" in row[2] for row in card["bids"] + card["asks"])
+    assert cards[FED_50]["state"] == "live"
+    await expect(tab.page.locator("#events a").first).to_contain_text("1 of 2 live")
+    engine.normalised("state", "polymarket", "6519", state="down", why="disconnected")
+    cards = await tab.until_cards(lambda cards: cards[FED_25]["state"] == "down")
+    assert (cards[FED_25]["veil"], cards[FED_25]["bids"]) == ("No live leg", [])
+    assert (cards[FED_25]["bid"], cards[FED_25]["ask"]) == ("–", "–")
+
+
+async def test_no_views(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """The NO view shows complements with sides swapped, to the digit."""
+    await tab.page.goto(url(gateway))
+    await tab.page.get_by_role("radio", name="No").check(force=True)
+    name = FED_25.removesuffix(".yes") + ".no"
+    await tab.until_cards(lambda cards: name in cards and shows(cards[name], engine, no=True))
+    engine.step()
+    await tab.until_cards(lambda cards: all(shows(card, engine, no=True) for card in cards.values()))
+
+
+async def test_restart_of_the_gateway(engine: Engine, start: Starter, tab: Tab) -> None:
+    """The gateway goes: at once nothing looks live. It comes back: the same page heals by itself."""
+    tab.expected = ("WebSocket connection to",)
+    first = await start()
+    engine.marks()
+    await ready(first)
+    port = first.port
+    await tab.page.goto(url(first))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    assert await tab.link() == "Live"
+    await tab.page.evaluate("() => { window.same = true; }")
+    await first.stop()
+    cards = await tab.until_cards(lambda cards: all(card["state"] == "unproven" for card in cards.values()))
+    for card in cards.values():
+        assert (card["pill"], card["veil"]) == ("not exact", "Not live: not connected")
+        assert (card["bid"], card["ask"], card["crossed"]) == ("–", "–", False)
+    assert await tab.link() == "Connection lost"
+    await expect(tab.page.get_by_role("alert").filter(has_text="nothing below is live")).to_be_visible()
+    faded = await tab.page.eval_on_selector(".ladder table", "(table) => getComputedStyle(table).opacity")
+    assert float(faded) < 0.5
+    assert set(await tab.page.locator(".event-count").all_inner_texts()) == {"not known"}
+    for _ in range(20):
+        engine.step()
+    second = await start(ws_port=port)
+    engine.marks()
+    await ready(second)
+    await tab.until_cards(lambda cards: all(shows(card, engine) for card in cards.values()), 30)
+    assert await tab.link() == "Live"
+    await expect(tab.page.locator("#alarm")).to_be_hidden()
+    assert await tab.page.evaluate("() => window.same")
+
+
+async def test_a_silent_gateway_is_not_live(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """A connection that is open but says nothing is shown as silent within seconds, before it is given up."""
+    await tab.page.add_init_script(f"({audit('deafen')})()")
+    await tab.page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    await tab.page.evaluate("() => { window.deaf = true; }")
+
+    async def silent() -> bool:
+        return await tab.link() == "Silent"
+
+    await tab.until(silent)
+    faded = await tab.page.eval_on_selector(".ladder table", "(table) => getComputedStyle(table).opacity")
+    assert float(faded) < 0.5
+
+    async def lost() -> bool:
+        return await tab.link() == "Connection lost"
+
+    await tab.until(lost)
+    await tab.page.evaluate("() => { window.deaf = false; }")
+    await tab.until_cards(lambda cards: all(shows(card, engine) for card in cards.values()))
+
+
+async def test_hundreds_of_levels_stay_cheap(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """With 300 levels a side shown, a change of one level touches a handful of elements, not the table."""
+    sides = (
+        [[f"0.{n:03}", f"{n}"] for n in range(199, 499)],
+        [[f"0.{n:03}", f"{n}"] for n in range(501, 801)],
+    )
+    engine.snapshot("polymarket", "8831", *[[[p.rstrip("0"), s] for p, s in side] for side in sides])
+    await tab.page.goto(url(gateway, "#/e/game-lal-bos"))
+    await tab.page.select_option("#rows", "All")
+    await tab.until_cards(lambda cards: GAME in cards and shows(cards[GAME], engine, 250))
+    await tab.page.evaluate(audit("countMutations"))
+    engine.update("polymarket", "8831", [["0.4", "77"]], [])
+    await tab.until_cards(lambda cards: shows(cards[GAME], engine, 250))
+    assert 0 < await tab.page.evaluate("() => window.touched") < 40
+
+
+async def test_trades_and_measurements(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """Trades appear newest first, and the page measures messages, latency and its round trip."""
+    await tab.page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    for number in range(3):
+        engine.normalised(
+            "trade",
+            "kalshi",
+            "KXFED-26DEC-C25",
+            price="0.53",
+            size=f"{number}.5",
+            side="buy",
+            id=f"t{number}",
+        )
+    rows = tab.page.locator("#trades tr")
+    await expect(rows).to_have_count(3)
+    assert "2.5" in await rows.first.inner_text()
+    assert "0.53" in await rows.first.inner_text()
+
+    async def measured() -> bool:
+        engine.step()
+        texts = await tab.page.eval_on_selector_all(".meter dd", "(all) => all.map((one) => one.textContent)")
+        return "–" not in texts
+
+    await tab.until(measured)
+    await expect(tab.page.locator("#m-exact")).to_have_text("2 of 2")
+
+
+async def test_playground(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """An example is sent as it stands and the raw frames are shown; wrong JSON is told and not sent."""
+    page = tab.page
+    await page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    await page.get_by_role("link", name="Playground").click()
+    message = page.get_by_label("Message to send")
+    assert json.loads(await message.input_value())["books"] == ["fed-2026-12.>"]
+    await message.press("Control+Enter")
+    log = page.locator("#log")
+    for kind in ("welcome", "sent", "subscribed", "snapshot"):
+        await expect(log.locator(f".tag-{kind}").first).to_be_visible()
+    shown = await log.locator("li", has=page.locator(".tag-snapshot")).locator("code").all_inner_texts()
+    assert all(json.loads(text)["type"] == "snapshot" for text in shown)
+    entry = log.locator("details", has=page.locator(".tag-subscribed")).first
+    await entry.locator("summary").click()
+    assert json.loads(await entry.locator("pre").inner_text())["matched"] == 2
+    await message.fill("{")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("#play-fault")).to_contain_text("not JSON")
+    await page.get_by_label("Example").select_option("A pattern that is none")
+    await page.get_by_role("button", name="Send").click()
+    await expect(log.locator(".tag-error").first).to_be_visible()
+    await page.get_by_role("button", name="Disconnect").click()
+    await expect(page.locator("#play-state")).to_have_text("Not connected")
+
+
+async def test_token_is_asked_for(engine: Engine, start: Starter, tab: Tab, tmp_path: Path) -> None:
+    """A gateway with tokens: the page asks, and asks again after a wrong one; the right one shows books."""
+    tab.expected = ("WebSocket connection to",)
+    tokens = tmp_path / "tokens.json"
+    hashed = hashlib.sha256(b"open sesame").hexdigest()
+    tokens.write_text(
+        json.dumps({"tokens": [{"sha256": hashed, "scopes": [">"], "expires": 2_000_000_000_000_000}]})
+    )
+    tokens.chmod(0o600)
+    gateway = await start(tokens_file=str(tokens))
+    engine.marks()
+    await ready(gateway)
+    await tab.page.goto(url(gateway))
+    dialog = tab.page.get_by_role("dialog", name="This gateway asks for a token")
+    await expect(dialog).to_be_visible()
+    await tab.page.get_by_label("Token", exact=True).fill("wrong")
+    await tab.page.keyboard.press("Enter")
+    await expect(dialog).to_contain_text("4401")
+    await tab.page.get_by_label("Token", exact=True).fill("open sesame")
+    await tab.page.keyboard.press("Enter")
+    await tab.until_cards(
+        lambda cards: len(cards) == 2 and all(shows(card, engine) for card in cards.values())
+    )
+    assert "sesame" not in await tab.page.content()
+
+
+# --- for everybody -----------------------------------------------------------------------------------
+
+
+async def test_keyboard_alone(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """Skip link first; `/`, arrows and Enter choose an event; Tab reaches the switch and the ladder."""
+    page = tab.page
+    await page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the books")).to_be_focused()
+    await page.keyboard.press("/")
+    await expect(page.get_by_label("Search events")).to_be_focused()
+    await page.keyboard.type("lal")
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Enter")
+    await tab.until_cards(lambda cards: cards.keys() == {GAME})
+    await expect(page.locator("#events a[aria-current=page]")).to_have_attribute("href", "#/e/game-lal-bos")
+    seen: list[str] = []
+    for _ in range(12):
+        await page.keyboard.press("Tab")
+        focused = await page.evaluate(audit("focused"))
+        seen.append(focused["name"])
+        outline = focused["outline"]
+        assert outline != "none", seen
+    assert {"view", "rows", "ladder"} <= set(seen)
+    await page.locator('input[name="view"]').first.focus()
+    await page.keyboard.press("ArrowRight")
+    await tab.until_cards(lambda cards: all(book.endswith(".no") for book in cards) and cards)
+
+
+async def test_roles_and_names(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """Landmarks, one h1 per view, tables with heads and captions; everything to be operated has a name."""
+    page = tab.page
+    await page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    for role in ("banner", "main", "complementary"):
+        await expect(page.get_by_role(role)).to_have_count(1)
+    await expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    await expect(page.get_by_role("article")).to_have_count(2)
+    await expect(page.get_by_role("navigation", name="Views")).to_be_visible()
+    await expect(page.get_by_role("status").first).to_have_text("Live")
+    nameless = await page.evaluate(audit("nameless"))
+    assert nameless == []
+    assert await page.evaluate("() => document.documentElement.lang") == "en"
+    headless = await page.evaluate(audit("headless"))
+    assert headless == 0
+    repeated = await page.evaluate(audit("repeated"))
+    assert repeated == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_contrast(engine: Engine, gateway: Gateway, browser: Browser, scheme: str) -> None:
+    """Every text that is not faded on purpose has a contrast of 4.5 (large: 3), whatever states are shown."""
+    tab = await Tab.open(browser, scheme=scheme, reduced_motion="reduce")
+    await tab.page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    engine.update("kalshi", "KXFED-26DEC-C50", [["0.55", "9"]], [])
+    engine.normalised("state", "kalshi", "KXFED-26DEC-C25", state="down", why="venue_silent")
+    engine.normalised("trade", "kalshi", "KXFED-26DEC-C25", price="0.53", size="2", side="buy", id="t")
+    await tab.until_cards(lambda cards: cards[FED_25]["state"] == "degraded" and cards[FED_50]["crossed"])
+    engine.normalised("state", "polymarket", "6519", state="down", why="disconnected")
+    found = await tab.page.evaluate(audit("contrast"))
+    assert found["seen"] > 80
+    assert found["bad"] == []
+    await tab.until_cards(lambda cards: cards[FED_25]["state"] == "down")
+    assert (await tab.page.evaluate(audit("contrast")))["bad"] == []
+    await tab.page.get_by_role("link", name="Playground").click()
+    await tab.page.get_by_role("button", name="Send").click()
+    await expect(tab.page.locator(".tag-snapshot").first).to_be_visible()
+    assert (await tab.page.evaluate(audit("contrast")))["bad"] == []
+    await tab.close()
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1440])
+async def test_nothing_is_cut_off(engine: Engine, gateway: Gateway, browser: Browser, width: int) -> None:
+    """From a small phone to a desktop nothing needs scrolling sideways; the event list can be reached."""
+    tab = await Tab.open(browser, (width, 800))
+    page = tab.page
+    await page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    engine.update("kalshi", "KXFED-26DEC-C25", [["0.515", "99999999.999999"]], [["0.999999", "100000000000"]])
+    await tab.until_cards(lambda cards: cards[FED_25]["bid"] == "0.515")
+    for path in ("#/e/fed-2026-12", "#/playground"):
+        await page.goto(url(gateway, path))
+        over = await page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+        assert over <= 0, (path, over)
+    if width < 960:
+        await page.get_by_role("button", name="Fed").or_(page.locator("#side-open")).first.click()
+    await page.locator("#events a").last.click()
+    await expect(page.locator("#events a").last).to_have_attribute("aria-current", "page")
+    if width < 960:
+        await expect(page.locator("#side-body")).to_be_hidden()
+    await tab.close()
