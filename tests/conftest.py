@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+import figures
 from conformance.plugin import (
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -56,10 +57,6 @@ async def redis_url() -> AsyncIterator[str]:
         yield url
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What runs say about themselves in numbers (`record_property`), also when they pass."""
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", None) == "call":
-                for name, value in report.user_properties:
-                    terminalreporter.write_line(f"{name}: {value}")
+def pytest_configure(config: pytest.Config) -> None:
+    """Figures of long runs are printed beside the table of rules."""
+    config.pluginmanager.register(figures, "figures")
