@@ -61,24 +61,22 @@ def _interval(text: str | None) -> int | None:
 
 
 def _replay(
-    logs: list[str], catalog: Path | None = None, start: str | None = None, end: str | None = None
+    logs: list[str],
+    catalog: Path | None = None,
+    start: int | None = None,
+    end: int | None = None,
+    seek: int | None = None,
 ) -> Replay:
     """The replay that the arguments ask for; exit 2 with everything that is wrong with them."""
-    from wup import config
     from wup.errors import SettingsError
-    from wup.playback import Replay
-    from wup.playback.sources import Part, find, read_catalog_file
+    from wup.playback.open import open_replay
 
-    part = Part(_time("--from", start), _time("--to", end))
-    if part.start_us is not None and part.end_us is not None and part.start_us >= part.end_us:
+    if start is not None and end is not None and start >= end:
         running.fail(["--from: must be before --to"])
     try:
-        nats_url = config.load(config.Settings).nats() if any(":" in log for log in logs) else None
-        source = find(logs, nats_url=nats_url, part=part)
-        known = [] if catalog is None else read_catalog_file(catalog)
+        return open_replay(logs, start=start, end=end, catalog=catalog, seek=seek)
     except SettingsError as error:
         running.fail(error.problems)
-    return Replay(source, part=part, catalog=known)
 
 
 def _finish(summary: dict[str, object], *, good: bool, what: str) -> None:
@@ -163,7 +161,7 @@ def register(app: typer.Typer) -> None:
 
         logs.configure("warning")
         factor = _speed(speed, serve=serve)
-        playing = _replay(log, catalog, start, end)
+        playing = _replay(log, catalog, _time("--from", start), _time("--to", end))
         if serve:
             if out is not None:
                 running.fail(["--out: not together with --serve"])
@@ -233,7 +231,7 @@ def register(app: typer.Typer) -> None:
         assert at_us is not None
 
         def make() -> Replay:
-            return _replay(log, catalog, None, None)
+            return _replay(log, catalog, seek=at_us)
 
         try:
             found = book_at(make, name, at_us, depth=depth)
@@ -276,7 +274,7 @@ def register(app: typer.Typer) -> None:
 
         logs.configure("warning")
         every_us = _interval(every)
-        playing = _replay(log, catalog, start, end)
+        playing = _replay(log, catalog, _time("--from", start), _time("--to", end))
         try:
             rows = export_bbo(playing, out, every_us=every_us)
         except SettingsError as error:

@@ -40,7 +40,8 @@ _HTTP_DEADLINE_S = 10.0  # several shards may be asked in turn
 class Gateway:
     """One gateway process's worth of state.
 
-    `greeting`: what the `welcome` of each connection says besides.
+    `greeting`: what the `welcome` of each connection says besides. `stamps`: the time of the stream, where that
+    is not the present (a replay).
 
     Raises:
         SettingsError: BIND_HOST is not loopback and no TOKENS_FILE is given, or the tokens file is wrong.
@@ -55,6 +56,7 @@ class Gateway:
         limits: Limits | None = None,
         *,
         greeting: Mapping[str, object] | None = None,
+        stamps: Clock | None = None,
     ) -> None:
         if not config.is_loopback(settings.bind_host) and settings.tokens_file is None:
             raise SettingsError(
@@ -64,7 +66,7 @@ class Gateway:
         self._clock = clock
         loop = asyncio.get_running_loop()
         wakeup = Wakeup(loop, clock.monotonic, LATENCY.stage("gateway"))
-        hub = Hub(wakeup, clock, loop)
+        hub = Hub(wakeup, stamps or clock, loop)
         self._mirrors = hub.mirrors = Mirrors(source, hub, clock)
         limits = limits or config.load(Limits)
         tokens = None if settings.tokens_file is None else Tokens(settings.tokens_file)

@@ -61,7 +61,8 @@ class Serving:
         self._replay = replay
         self._pace = Pace(speed)
         self._bus = LocalBus()
-        self._books = OrderbookService(self._bus, clock=_PaceClock(self._pace))
+        self._clock = _PaceClock(self._pace)
+        self._books = OrderbookService(self._bus, clock=self._clock)
         self.messages = 0
 
     async def run(self, stop: asyncio.Event, started: Any) -> None:
@@ -90,7 +91,14 @@ class Serving:
             url = f"http://{settings.bind_host}:{http.port}"
             settings = settings.model_copy(update={"orderbook_service_url": (url,)})
             greeting = {"replay": True}
-            gateway = Gateway(settings, self._bus, BusSource(self._bus), SYSTEM_CLOCK, greeting=greeting)
+            gateway = Gateway(
+                settings,
+                self._bus,
+                BusSource(self._bus),
+                SYSTEM_CLOCK,
+                greeting=greeting,
+                stamps=self._clock,
+            )
             await gateway.start()
             started({"ws": f"ws://{settings.bind_host}:{gateway.port}/ws", "http": url})
             await self._play(waiting, records, stop)
