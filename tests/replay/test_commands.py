@@ -6,6 +6,7 @@ import builtins
 import csv
 import shutil
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def test_a_part_is_the_same_as_in_the_whole() -> None:
 
 
 def test_verify_tells_frames_gaps_books_and_the_sha256() -> None:
-    """The gap is the time during which nothing recorded, with its reason; books say why they were not live."""
+    """The gap is the time during which nothing recorded, with its reason; books say why they were down."""
     code, found, words = command("verify", SAMPLE)
     assert (code, found["whole"], found["sha256"]) == (1, False, SHA256)
     assert "not whole" in words
@@ -237,7 +238,7 @@ def test_export_at_every_change(tmp_path: Path) -> None:
     with out.open() as file:
         lines = [line for line in csv.reader(file) if line[1] == BOOK]
     assert len(lines) > 30
-    for one, other in zip(lines, lines[1:], strict=False):
+    for one, other in pairwise(lines):
         assert one[2:] != other[2:] or one[0] < "2026-11-22T18:30:03" < other[0]
 
 

@@ -40,8 +40,8 @@ _HTTP_DEADLINE_S = 10.0  # several shards may be asked in turn
 class Gateway:
     """One gateway process's worth of state.
 
-    `greeting`: what the `welcome` of each connection says besides. `stamps`: the time of the stream, where that
-    is not the present (a replay).
+    `greeting`: what the `welcome` of each connection says besides. `stamps`: the time of the stream, where
+    that is not the present (a replay).
 
     Raises:
         SettingsError: BIND_HOST is not loopback and no TOKENS_FILE is given, or the tokens file is wrong.
