@@ -49,7 +49,8 @@ def test_no_stage_imports_another() -> None:
 
 def test_shared_modules_import_no_stage() -> None:
     """What stages share knows none of them."""
-    own = STAGES | COMPOSERS | {"sim", "client", "__main__"}
+    # The package itself names `replay` for programs, imported when it is called.
+    own = STAGES | COMPOSERS | {"sim", "client", "__main__", "__init__"}
     broken = [
         f"{module} imports {target}"
         for module, file in modules()
