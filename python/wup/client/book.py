@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wup._core import MirrorBook
+from wup.client import tables
 
 if TYPE_CHECKING:
+    import pandas
+    import polars
+
     from wup._core import Book, Level
 
 
@@ -65,12 +69,22 @@ class LiveBook:
     @property
     def best_bid(self) -> Level | None:
         """The highest bid with its size per leg; None when there is none or the book is not exact."""
-        return self._mirror.view().best_bid if self._mirror.exact else None
+        view = self._proven()
+        return None if view is None else view.best_bid
 
     @property
     def best_ask(self) -> Level | None:
         """The lowest ask with its size per leg; None when there is none or the book is not exact."""
-        return self._mirror.view().best_ask if self._mirror.exact else None
+        view = self._proven()
+        return None if view is None else view.best_ask
+
+    def _proven(self) -> Book | None:
+        """A view that is exact, also when another thread feeds the copy (`connect_sync`)."""
+        while self._mirror.exact:
+            view = self._mirror.view()
+            if self.exact and (view.epoch, view.seq, view.digest) == (self.epoch, self.seq, self.digest):
+                return view
+        return None
 
     def view(self) -> Book:
         """All levels, as a frozen copy.
@@ -79,6 +93,29 @@ class LiveBook:
             wup._core.UnknownBook: no snapshot has come yet.
         """
         return self._mirror.view()
+
+    def rows(self) -> list[tables.Row]:
+        """All levels, one row each (`wup.client.tables.book_rows`).
+
+        Raises:
+            ValueError: the book is not exact.
+        """
+        view = self._proven()
+        if view is None:
+            raise ValueError(f"{self.id} is not exact")
+        return tables.book_rows(view)
+
+    def to_polars(self, *, floats: bool = False) -> polars.DataFrame:
+        """`rows` as a polars frame; exact decimals unless `floats`."""
+        return tables.to_polars(self.rows(), floats=floats)
+
+    def to_pandas(self, *, floats: bool = False) -> pandas.DataFrame:
+        """`rows` as a pandas frame; exact decimals unless `floats`."""
+        return tables.to_pandas(self.rows(), floats=floats)
+
+    def snapshot(self) -> bytes:
+        """The `snapshot` message of the copy as it is now."""
+        return self._mirror.snapshot(no=self.id.endswith(".no"), depth=self.depth)
 
     def __repr__(self) -> str:
         return f"LiveBook({self.id!r}, seq={self.seq}, state={self.state!r}, exact={self.exact})"

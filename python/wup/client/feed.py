@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,16 @@ from websockets.asyncio.client import connect as ws_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from wup._core import CoreError
-from wup.backoff import full_jitter
+from wup.backoff import CAP_S, full_jitter
 from wup.client.book import LiveBook
+from wup.client.errors import FeedError, Refused
 from wup.client.event import Event
-from wup.client.routes import StreamKey, belongs, head
-from wup.client.subscription import Subscription
-from wup.errors import WupError
+from wup.client.operations import Operations
+from wup.client.repair import Repair
+from wup.client.routes import Routes, StreamKey, head
+from wup.client.silence import Silence
+from wup.client.subscription import OnSlow, Subscription
+from wup.client.wanted import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,27 +32,11 @@ DEFAULT_URL = "ws://127.0.0.1:8082/ws"
 _SILENT_S = 5.0
 _OPEN_S = 10.0
 _MAX_MESSAGE = 64 * 1024 * 1024
-_RESYNC_DELAY_S = 0.05
-_RESYNC_DELAY_MAX_S = 5.0
-_RESYNC_AT_ONCE = 200
 _FATAL_CLOSES = frozenset({1002, 1003, 1007, 1009, 4400, 4401, 4403})
 _FATAL_STATUSES = frozenset({400, 401, 403, 404, 421, 426})
 _RATE_CLOSE = 4429
 _RATE_WAIT_S = 10.0
 _BOOK_KINDS = frozenset({"snapshot", "delta", "status"})
-
-
-class FeedError(WupError):
-    """The feed ended, and trying again would not help."""
-
-
-class Refused(FeedError):
-    """The gateway answered an operation with an error of wire.md section 4 rule 7."""
-
-    def __init__(self, code: str, message: str, at: int | None) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.at = at
 
 
 @dataclass(slots=True)
@@ -90,21 +77,17 @@ class Feed:
         self.stats = Stats()
         self._token = token
         self._uniform = uniform
-        self._subscriptions: list[Subscription] = []
-        self._routes: dict[StreamKey, list[Subscription]] = {}
-        self._assets: dict[str, frozenset[str]] = {}
+        self._routes = Routes()
         self._with_options = False
         self._ws: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._up = asyncio.Event()
         self._fatal: FeedError | None = None
         self._last_problem = "no answer"
-        self._next_id = 0
-        self._answers: dict[str, Callable[[dict[str, Any]], None]] = {}
-        self._doubtful: set[str] = set()
-        self._resync_timer: asyncio.TimerHandle | None = None
-        self._senders: set[asyncio.Task[None]] = set()
-        self._resync_delay = _RESYNC_DELAY_S
+        self._operations = Operations()
+        self._wanted = Wanted()
+        self._wait_s: float | None = None
+        self._repair = Repair(self._operations)
         self._count = 0
 
     async def __aenter__(self) -> Feed:
@@ -128,11 +111,11 @@ class Feed:
         """Disconnect and end all subscriptions."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, *self._senders, return_exceptions=True)
+            await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        if self._resync_timer is not None:
-            self._resync_timer.cancel()
-        for subscription in self._subscriptions:
+        self._operations.detach()
+        self._repair.forget()
+        for subscription in self._routes.subscriptions:
             subscription.end()
 
     @property
@@ -150,36 +133,56 @@ class Feed:
         depth: int | None = None,
         every_ms: int | None = None,
         trades: bool = False,
+        on_slow: OnSlow = "conflate",
         limit: int = 65_536,
     ) -> Subscription:
         """Events of all books that match, from now on and after every reconnect.
 
-        Iterating raises `Refused` when the gateway refuses the patterns.
+        Subscriptions may overlap: each gets the events of what it asked for, and first a `snapshot` of books
+        that the feed holds already. Iterating raises `Refused` when the gateway refuses the patterns.
         """
         if not patterns:
             raise ValueError("at least one pattern")
-        subscription = Subscription(self, patterns, depth, every_ms, trades, limit)
-        self._subscriptions.append(subscription)
+        subscription = Subscription(self, patterns, depth, every_ms, trades, on_slow, limit)
+        self._routes.add(subscription)
         self._with_options = self._with_options or depth is not None or every_ms is not None
-        self._routes.clear()
         if self._fatal is not None:
             subscription.fail(self._fatal)
         elif self._ws is not None:
+            for key, book in self.books.items():
+                if book.exact and subscription in self._routes.stream(key):
+                    subscription.put(Event("snapshot", book, book.snapshot()))
             self._ask_for(subscription)
         return subscription
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Stop one subscription; books that no other one reads are dropped."""
-        if subscription not in self._subscriptions:
+        if not self._routes.remove(subscription):
             return
-        self._subscriptions.remove(subscription)
-        self._routes.clear()
-        body = {**subscription.request(), "op": "unsubscribe"}
-        self._send_op(body, lambda answer: None)
+        free = self._wanted.remove(subscription)
+        if free:
+            body = {"op": "unsubscribe", "books": free, **subscription.options()}
+            self._operations.ask(body, lambda answer: None)
         for key in list(self.books):
-            if not self._route(key):
+            if not self._routes.stream(key):
                 del self.books[key]
         subscription.end()
+
+    async def list_books(self, match: str = ">") -> list[dict[str, Any]]:
+        """The books that match now: `book`, `title`, `label`, `state` of each.
+
+        Raises:
+            Refused: the gateway does not take the pattern.
+            FeedError: the connection went before the answer was whole.
+        """
+        rows: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            page = await self._operations.asked({"op": "list", "match": match, "after": after})
+            rows += page["books"]
+            after = page.get("next")
+            if after is None:
+                return rows
 
     # --- the connection ---------------------------------------------------------------------------
 
@@ -195,6 +198,7 @@ class Feed:
                     self._last_problem = f"HTTP {status}"
                     if status in _FATAL_STATUSES:
                         raise FeedError(f"{self.url}: HTTP {status}") from None
+                    wait = _retry_after(error, full_jitter(attempt, self._uniform))
                 except ConnectionClosed as error:
                     code = error.rcvd.code if error.rcvd is not None else 1006
                     self._last_problem = f"closed {code}"
@@ -207,28 +211,30 @@ class Feed:
                 if self._drop_connection():
                     attempt = 0
                 if wait is None:
-                    wait = full_jitter(attempt, self._uniform)
+                    # A gateway that goes says over how long its clients should spread.
+                    wait = full_jitter(attempt, self._uniform) if self._wait_s is None else self._wait_s
+                self._wait_s = None
                 attempt += 1
                 await asyncio.sleep(wait)
         except FeedError as error:
             self._drop_connection()
             self._fatal = error
             self._up.set()
-            for subscription in self._subscriptions:
+            for subscription in self._routes.subscriptions:
                 subscription.fail(error)
 
     def _drop_connection(self) -> bool:
         """Nothing is exact any more; True when there was a connection."""
         was_up = self._ws is not None
         self._ws = None
-        self._answers.clear()
-        self._doubtful.clear()
+        self._operations.detach()
+        self._repair.forget()
         if was_up:
             for key, book in self.books.items():
                 if book.exact:
                     book.mirror.doubt()
                     self._tell(key, Event("lost", book, why="disconnected"))
-            for subscription in self._subscriptions:
+            for subscription in self._routes.subscriptions:
                 subscription.put(Event("disconnected", why=self._last_problem))
         return was_up
 
@@ -254,16 +260,18 @@ class Feed:
         self._ws = ws
         self._count = 0
         self.stats.connects += 1
+        self._operations.attach(ws)
+        self._wanted.clear()
         self._up.set()
-        for subscription in self._subscriptions:
+        for subscription in list(self._routes.subscriptions):
             subscription.put(Event("connected"))
             self._ask_for(subscription)
-        while True:
-            async with asyncio.timeout(_SILENT_S):
+        async with Silence(_SILENT_S) as silence:
+            while True:
                 message = await ws.recv(decode=False)
-            if not self._take(message):
-                self._last_problem = "heartbeat count differs"
-                return
+                silence.broken()
+                if not self._take(message):
+                    return
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -287,13 +295,21 @@ class Feed:
             self.stats.heartbeats += 1
             if orjson.loads(message).get("count") != self._count:
                 self.stats.count_mismatches += 1
+                self._last_problem = "heartbeat count differs"
                 return False
         elif kind == "notice":
-            for subscription in self._subscriptions:
-                subscription.put(Event("notice", message=message, why=orjson.loads(message).get("code")))
+            self._notice(message)
         elif kind != "welcome":
-            self._answer(orjson.loads(message))
+            self._operations.answer(orjson.loads(message))
         return True
+
+    def _notice(self, message: bytes) -> None:
+        body = orjson.loads(message)
+        jitter_ms = body.get("jitter_ms")
+        if body.get("code") == "going_away" and isinstance(jitter_ms, int):
+            self._wait_s = self._uniform(0.0, min(CAP_S, max(0, jitter_ms) / 1000))
+        for subscription in self._routes.subscriptions:
+            subscription.put(Event("notice", message=message, why=body.get("code")))
 
     def _apply(self, kind: str, book_id: str, message: bytes) -> None:
         key: StreamKey = (book_id, None, None)
@@ -312,9 +328,12 @@ class Feed:
             verdict = "broken"
         if verdict == "exact":
             if kind == "snapshot":
-                self._doubtful.discard(book_id)
-                self._resync_delay = _RESYNC_DELAY_S
+                self._repair.done(book_id)
                 self._learn(key, book, message)
+                if not self._routes.stream(key):
+                    # On its way when its last subscription ended.
+                    del self.books[key]
+                    return
             elif kind == "status":
                 self._learn(key, book, message)
             self._tell(key, Event(kind, book, message))  # type: ignore[arg-type]
@@ -326,7 +345,7 @@ class Feed:
         if was_exact and not book.exact:
             self._tell(key, Event("lost", book, message, why=verdict if verdict != "ignored" else "gateway"))
         if verdict in ("broken", "gap"):
-            self._resync(book_id)
+            self._repair.ask(book_id)
 
     def _learn(self, key: StreamKey, book: LiveBook, message: bytes) -> None:
         body = orjson.loads(message)
@@ -334,82 +353,40 @@ class Feed:
         book.label = body.get("label", book.label)
         legs = body.get("legs")
         if isinstance(legs, dict):
-            assets = frozenset(f"{leg.get('platform')}:{leg.get('asset')}" for leg in legs.values())
-            if self._assets.get(key[0]) != assets:
-                self._assets[key[0]] = assets
-                self._routes.clear()
+            self._routes.legs(key[0], legs)
 
     def _trade(self, book_id: str, message: bytes) -> None:
-        for key, book in self.books.items():
-            if key[0] == book_id:
-                for subscription in self._route(key):
-                    if subscription.trades:
-                        subscription.put(Event("trade", book, message))
-
-    def _route(self, key: StreamKey) -> list[Subscription]:
-        route = self._routes.get(key)
-        if route is None:
-            assets = self._assets.get(key[0], frozenset())
-            route = [held for held in self._subscriptions if belongs(held, key, assets)]
-            self._routes[key] = route
-        return route
+        for subscription in self._routes.trades(book_id):
+            book = self.books.get((book_id, subscription.depth, subscription.every_ms))
+            subscription.put(Event("trade", book, message))
 
     def _tell(self, key: StreamKey, event: Event) -> None:
-        for subscription in self._route(key):
+        for subscription in self._routes.stream(key):
             subscription.put(event)
 
     # --- operations -------------------------------------------------------------------------------
 
     def _ask_for(self, subscription: Subscription) -> None:
-        def answered(answer: dict[str, Any]) -> None:
-            if answer.get("type") == "error":
-                error = Refused(str(answer.get("code")), str(answer.get("message")), answer.get("at"))
-                if subscription in self._subscriptions:
-                    self._subscriptions.remove(subscription)
-                    self._routes.clear()
-                subscription.fail(error)
-
-        self._send_op(subscription.request(), answered)
-
-    def _resync(self, book_id: str) -> None:
-        """Ask for a fresh snapshot soon; requests of one moment go in one message."""
-        self._doubtful.add(book_id)
-        if self._resync_timer is None:
-            loop = asyncio.get_running_loop()
-            self._resync_timer = loop.call_later(self._resync_delay, self._send_resync)
-            # A server that answers with books that do not verify is asked ever more slowly.
-            self._resync_delay = min(2 * self._resync_delay, _RESYNC_DELAY_MAX_S)
-
-    def _send_resync(self) -> None:
-        self._resync_timer = None
-        batch = sorted(self._doubtful)[:_RESYNC_AT_ONCE]
-        if not batch or self._ws is None:
+        fresh = self._wanted.add(subscription)
+        if not fresh:
             return
-        self._doubtful.difference_update(batch)
-        self._send_op({"op": "resync", "books": batch}, lambda answer: None)
-        if self._doubtful:
-            loop = asyncio.get_running_loop()
-            self._resync_timer = loop.call_later(_RESYNC_DELAY_S, self._send_resync)
 
-    def _send_op(self, body: dict[str, Any], answered: Callable[[dict[str, Any]], None]) -> None:
-        ws = self._ws
-        if ws is None:
-            return
-        self._next_id += 1
-        op_id = str(self._next_id)
-        self._answers[op_id] = answered
-        task = asyncio.get_running_loop().create_task(_send(ws, orjson.dumps({**body, "id": op_id})))
-        self._senders.add(task)
-        task.add_done_callback(self._senders.discard)
+        def answered(answer: dict[str, Any] | Refused) -> None:
+            if not isinstance(answer, Refused) or not self._routes.remove(subscription):
+                return
+            heirs = self._wanted.heirs(subscription)
+            self._wanted.remove(subscription)
+            subscription.fail(answer)
+            # Who counted on this question asks for itself.
+            for heir in heirs:
+                self._wanted.remove(heir)
+            for heir in heirs:
+                self._ask_for(heir)
 
-    def _answer(self, answer: dict[str, Any]) -> None:
-        op_id = answer.get("id")
-        answered = self._answers.pop(op_id, None) if isinstance(op_id, str) else None
-        if answered is not None:
-            answered(answer)
+        self._operations.ask({"op": "subscribe", "books": fresh, **subscription.options()}, answered)
 
 
-async def _send(ws: ClientConnection, message: bytes) -> None:
-    # A connection that is gone is noticed, and told, by the reader.
-    with contextlib.suppress(ConnectionClosed):
-        await ws.send(message, text=True)
+def _retry_after(error: InvalidStatus, jitter: float) -> float:
+    """Seconds to wait after an HTTP answer: at least what its `Retry-After` says."""
+    said = error.response.headers.get("Retry-After", "")
+    return jitter + (min(CAP_S, float(said)) if said.isascii() and said.isdigit() else 0.0)

@@ -61,3 +61,59 @@ def belongs(subscription: Subscription, key: StreamKey, assets: Iterable[str]) -
         elif pattern_matches(pattern, book):
             return True
     return False
+
+
+class Routes:
+    """Which subscriptions get a stream's messages, and a book's trades; worked out once for each."""
+
+    def __init__(self) -> None:
+        self.subscriptions: list[Subscription] = []
+        self._assets: dict[str, frozenset[str]] = {}
+        self._streams: dict[StreamKey, list[Subscription]] = {}
+        self._trades: dict[str, list[Subscription]] = {}
+
+    def add(self, subscription: Subscription) -> None:
+        """One more."""
+        self.subscriptions.append(subscription)
+        self._forget()
+
+    def remove(self, subscription: Subscription) -> bool:
+        """One fewer; False when it was none of ours any more."""
+        if subscription not in self.subscriptions:
+            return False
+        self.subscriptions.remove(subscription)
+        self._forget()
+        return True
+
+    def legs(self, book: str, legs: dict[str, dict[str, Any]]) -> None:
+        """The legs of a book, by which a subscription may have named it."""
+        assets = frozenset(f"{leg.get('platform')}:{leg.get('asset')}" for leg in legs.values())
+        if self._assets.get(book) != assets:
+            self._assets[book] = assets
+            self._forget()
+
+    def stream(self, key: StreamKey) -> list[Subscription]:
+        """Who reads a stream."""
+        found = self._streams.get(key)
+        if found is None:
+            assets = self._assets.get(key[0], frozenset())
+            found = [held for held in self.subscriptions if belongs(held, key, assets)]
+            self._streams[key] = found
+        return found
+
+    def trades(self, book: str) -> list[Subscription]:
+        """Who reads the trades of a book."""
+        found = self._trades.get(book)
+        if found is None:
+            assets = self._assets.get(book, frozenset())
+            found = [
+                held
+                for held in self.subscriptions
+                if held.trades and belongs(held, (book, held.depth, held.every_ms), assets)
+            ]
+            self._trades[book] = found
+        return found
+
+    def _forget(self) -> None:
+        self._streams.clear()
+        self._trades.clear()

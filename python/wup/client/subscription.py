@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from wup.client.event import Event
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from wup.client.feed import Feed
+
+
+OnSlow = Literal["conflate", "disconnect"]
 
 
 class Subscription:
@@ -28,12 +31,14 @@ class Subscription:
         depth: int | None,
         every_ms: int | None,
         trades: bool,
+        on_slow: OnSlow,
         limit: int,
     ) -> None:
         self.patterns = patterns
         self.depth = depth
         self.every_ms = every_ms
         self.trades = trades
+        self.on_slow = on_slow
         self._feed = feed
         self._limit = limit
         self._events: deque[Event] = deque()
@@ -42,16 +47,18 @@ class Subscription:
         self._error: Exception | None = None
         self._ended = False
 
-    def request(self) -> dict[str, Any]:
-        """The `subscribe` message, without its id."""
-        body: dict[str, Any] = {"op": "subscribe", "books": list(self.patterns)}
+    def options(self) -> dict[str, Any]:
+        """The options of the `subscribe` message that are not the defaults."""
+        options: dict[str, Any] = {}
         if self.depth is not None:
-            body["depth"] = self.depth
+            options["depth"] = self.depth
         if self.every_ms is not None:
-            body["every_ms"] = self.every_ms
+            options["every_ms"] = self.every_ms
         if self.trades:
-            body["trades"] = True
-        return body
+            options["trades"] = True
+        if self.on_slow != "conflate":
+            options["on_slow"] = self.on_slow
+        return options
 
     def put(self, event: Event) -> None:
         """Queue one event."""

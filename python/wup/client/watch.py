@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from wup._core import Histogram
-from wup.client.feed import FeedError, connect
+from wup.client.errors import FeedError
+from wup.client.feed import connect
 from wup.client.ladder import Ladder
 
 if TYPE_CHECKING:

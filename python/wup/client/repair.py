@@ -1,0 +1,53 @@
+"""Asking for fresh snapshots of books in doubt: in batches, and ever more slowly when it does not help."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wup.client.operations import Operations
+
+_DELAY_S = 0.05
+_DELAY_MAX_S = 5.0
+_AT_ONCE = 200
+
+
+class Repair:
+    """The books of one feed that wait for a `resync`."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._doubtful: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._delay = _DELAY_S
+
+    def ask(self, book: str) -> None:
+        """Ask for a snapshot soon; requests of one moment go in one message."""
+        self._doubtful.add(book)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._delay, self._send)
+            # A server that answers with books that do not verify is asked ever more slowly.
+            self._delay = min(2 * self._delay, _DELAY_MAX_S)
+
+    def done(self, book: str) -> None:
+        """A snapshot came, and was right."""
+        self._doubtful.discard(book)
+        self._delay = _DELAY_S
+
+    def forget(self) -> None:
+        """The connection is gone: the next one brings all snapshots by itself."""
+        self._doubtful.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _send(self) -> None:
+        self._timer = None
+        batch = sorted(self._doubtful)[:_AT_ONCE]
+        if not batch:
+            return
+        self._doubtful.difference_update(batch)
+        self._operations.ask({"op": "resync", "books": batch}, lambda answer: None)
+        if self._doubtful:
+            self._timer = asyncio.get_running_loop().call_later(_DELAY_S, self._send)
