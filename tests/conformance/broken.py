@@ -42,12 +42,13 @@ def repeat_delta() -> None:
 
 def wrong_count() -> None:
     """The heartbeat counts one message too many."""
-    honest = Outbox._write
+    honest = Session._say
 
-    def write(box: Outbox, data: bytes, counted: int, now: float) -> None:
-        honest(box, data, counted + (box.count == 1), now)
+    def say(session: Session, message: dict[str, Any]) -> None:
+        wrong = {"count": message["count"] + 1} if message["type"] == "heartbeat" else {}
+        honest(session, {**message, **wrong})
 
-    _replace(Outbox, "_write", write)
+    _replace(Session, "_say", say)
 
 
 def skip_digest() -> None:

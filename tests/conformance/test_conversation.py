@@ -13,11 +13,10 @@ import pytest
 
 from conformance.conftest import Dial
 from gateway.conftest import Opener, Starter, ready
-from gateway.engine import FED_25, FED_50, GAME, TABLE, Engine
+from gateway.engine import FED_25, GAME, TABLE, Engine
 from gateway.plain import PlainClient
 from gateway.raw import RawClient, frame
 from wup.gateway import Gateway, Limits
-from wup.gateway.outbox import Outbox
 
 BOOK_KINDS = ("snapshot", "delta", "status")
 
@@ -185,27 +184,37 @@ async def test_on_slow_belongs_to_its_subscription(engine: Engine, gateway: Gate
         assert (await client.message("notice"))["code"] == "slow"
 
 
-async def test_server_fault_closes_1011(
-    engine: Engine, gateway: Gateway, dial: Opener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fault of ours in writing to one client closes that one with 1011 and nobody else."""
-    bad, good = await dial(gateway), await dial(gateway)
-    await bad.op("subscribe", books=[FED_25])
-    await good.op("subscribe", books=[FED_50])
-    await bad.until(lambda: bad.count == 1)
-    honest = Outbox._write
+class Faulty:
+    """A transport that fails once a delta is to be written."""
 
-    def broken(box: Outbox, data: bytes, counted: int, now: float) -> None:
-        if b'"type":"delta"' in data and FED_25.encode() in data:
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        if b'"type":"delta"' in data:
             raise RuntimeError("injected")
-        honest(box, data, counted, now)
+        self._transport.write(data)
 
-    monkeypatch.setattr(Outbox, "_write", broken)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+async def test_server_fault_closes_1011(engine: Engine, gateway: Gateway, dial: Opener) -> None:
+    """A fault of ours in writing to one client closes that one with 1011 and nobody else."""
+    bad = await dial(gateway)
+    (connection,) = gateway._core.connections()
+    good = await dial(gateway)
+    await bad.op("subscribe", books=[FED_25])
+    await good.op("subscribe", books=[FED_25])
+    await bad.until(lambda: bad.count == 1)
+    assert connection._box is not None
+    connection._box.transport = Faulty(connection._box.transport)
     engine.update("kalshi", "KXFED-26DEC-C25", [["0.41", "1"]], [])
     await bad.until(lambda: bad.closed is not None)
     assert bad.closed == (1011, "server fault")
-    engine.update("kalshi", "KXFED-26DEC-C50", [["0.41", "1"]], [])
-    await good.until(lambda: good.count == 2)
+    engine.update("kalshi", "KXFED-26DEC-C25", [["0.41", "2"]], [])
+    await good.until(lambda: good.count == 3)
+    assert set(good.verdicts) == {"ok"}
 
 
 async def test_overload_closes_1013(engine: Engine, start: Starter, raw: Dial, dial: Opener) -> None:
