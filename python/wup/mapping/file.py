@@ -109,10 +109,43 @@ class AggregateEntry(_Table):
     market: tuple[MarketEntry, ...] = Field(default=(), strict=False)
 
 
+class SeriesSide(_Table):
+    """One venue's side of a series rule."""
+
+    platform: PlatformName
+    series: Name
+    """The venue's series, in the words of its folder (`wup map series` fills it in)."""
+    rules: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field(strict=False, min_length=1)
+    """Digests of the rule texts that were read, names, dates and times taken out."""
+    source: str | None = None
+    void: str | None = None
+
+
+class SeriesEntry(_Table):
+    """What a person found to hold for every game of a series; games that fit it confirm by themselves."""
+
+    league: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+    kind: Literal["moneyline"] = "moneyline"
+    period: Literal["game"] = "game"
+    tie: Literal["impossible"]
+    """Only two-valued series: where a tie can happen a person looks at each game."""
+    start: Literal["minute", "day"]
+    """`day` where no side plays twice a day; else both venues must tell the start."""
+    timezone: str = "America/New_York"
+    """Whose days are meant."""
+    fungibility: Literal["clean", "correlated", "timing"] = "clean"
+    names: dict[str, str] = Field(default_factory=dict)
+    """Other names of a side: `Bucks = "Milwaukee"`."""
+    confirmed_by: Annotated[str, Field(pattern=r"^human:\S+$")]
+    confirmed_at: Moment
+    side: tuple[SeriesSide, ...] = Field(strict=False, min_length=2)
+
+
 class _File(_Table):
     """A mapping file of WUP."""
 
     version: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    series: tuple[SeriesEntry, ...] = Field(default=(), strict=False)
     aggregate: tuple[AggregateEntry, ...] = Field(default=(), strict=False)
 
 
@@ -123,6 +156,7 @@ class MappingFiles:
     version: int = 0
     aggregates: tuple[AggregateEntry, ...] = ()
     paths: tuple[str, ...] = ()
+    series: tuple[SeriesEntry, ...] = ()
 
     def events(self) -> list[tuple[str, str]]:
         """(platform, event) of every leg that is, or may become, part of a book; each once, in file order."""
@@ -150,6 +184,7 @@ def read(path: str | Path) -> tuple[MappingFiles, list[str]]:
         return NO_FILES, [f"{root}: no such file or folder"]
     version = 0
     aggregates: list[AggregateEntry] = []
+    series: list[SeriesEntry] = []
     problems: list[str] = []
     for each in paths:
         try:
@@ -162,7 +197,9 @@ def read(path: str | Path) -> tuple[MappingFiles, list[str]]:
         if parsed is not None:
             version = max(version, parsed.version)
             aggregates.extend(parsed.aggregates)
-    return MappingFiles(version, tuple(aggregates), tuple(str(p) for p in paths)), problems
+            series.extend(parsed.series)
+    names = tuple(str(p) for p in paths)
+    return MappingFiles(version, tuple(aggregates), names, tuple(series)), problems
 
 
 def parse(text: str, name: str) -> tuple[MappingFiles | None, list[str]]:
@@ -184,7 +221,7 @@ def parse(text: str, name: str) -> tuple[MappingFiles | None, list[str]]:
             where = ".".join(str(part + 1) if isinstance(part, int) else part for part in place)
             problems.append((line_number, f"{where}: {item['msg']} (got {_shown(item['input'])})"))
         return None, [f"{name}:{number}: {reason}" for number, reason in sorted(problems)]
-    return MappingFiles(file.version, file.aggregate, (name,)), []
+    return MappingFiles(file.version, file.aggregate, (name,), file.series), []
 
 
 def load(path: str | Path) -> MappingFiles:
@@ -216,7 +253,7 @@ def _mark(
     if isinstance(value, dict):
         for key, inner in list(value.items()):
             _mark(inner, (*path, key), found, name)
-        if not (path and path[-1] == "fields"):
+        if not (path and path[-1] in ("fields", "names")):
             value[_WHERE] = f"{name}:{line_at(found, path)}"
     elif isinstance(value, list):
         for index, inner in enumerate(value):

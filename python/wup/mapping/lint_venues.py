@@ -6,12 +6,12 @@ with what to do. Only contradictions are problems: a subject that cannot be comp
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from wup.mapping.catalogue import rules_sha256
 from wup.mapping.compile import owns
+from wup.mapping.subjects import alike, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from wup.mapping.catalogue import VenueEventRecord, VenueMarket
     from wup.mapping.compile import EventKey
     from wup.mapping.file import LegEntry, MappingFiles, MarketEntry
-
-_WORD = re.compile(r"[^\W_]+")
-_PLAIN = ("yes", "no")
 
 
 def lint_venues(files: MappingFiles, events: Mapping[EventKey, VenueEventRecord]) -> list[str]:
@@ -87,42 +84,16 @@ def _together(known: list[tuple[LegEntry, VenueMarket]]) -> Iterator[str]:
     """Invariant 2 and 4 by the subjects that YES pays: the same words cannot be both same and inverted."""
     for place, (leg, listed) in enumerate(known):
         for other, other_listed in known[:place]:
-            yes, counter = _subjects(leg, listed)
-            other_yes, other_counter = _subjects(other, other_listed)
-            alike = _alike(yes, other_yes)
-            opposite = _alike(yes, other_counter) or _alike(counter, other_yes)
-            if alike == opposite:
+            yes, counter = subjects(listed, leg.outcome)
+            other_yes, other_counter = subjects(other_listed, other.outcome)
+            agree = alike(yes, other_yes)
+            opposite = alike(yes, other_counter) or alike(counter, other_yes)
+            if agree == opposite:
                 continue
-            if alike != (leg.polarity == other.polarity):
-                relation = "the same as" if alike else "the opposite of"
+            if agree != (leg.polarity == other.polarity):
+                relation = "the same as" if agree else "the opposite of"
                 yield (
                     f"{leg.where}: YES of {leg.market} pays on {yes!r}, {relation} what {other.market} at "
                     f"{other.where} pays on ({other_yes!r}), but the polarities say otherwise; check "
                     "both and turn one"
                 )
-
-
-def _subjects(leg: LegEntry, listed: VenueMarket) -> tuple[str, str]:
-    """What the leg's asset pays on, and what its complement pays on where the venue names it."""
-    if len(listed.outcomes) == 2 and listed.outcomes[0].casefold() not in _PLAIN:
-        first, second = listed.outcomes
-        return (second, first) if leg.outcome == second else (first, second)
-    if leg.outcome is not None and leg.outcome.casefold() == "no":
-        return "", listed.label
-    return listed.label, ""
-
-
-def _alike(one: str, two: str) -> bool:
-    """Are these one name? Every word of the shorter begins a word of the longer: `New York Y`, `Texas`."""
-    first, second = (_WORD.findall(text.casefold()) for text in (one, two))
-    if len(first) > len(second):
-        first, second = second, first
-    left = list(second)
-    for word in first:
-        found = next((w for w in left if w == word), None) or next(
-            (w for w in left if w.startswith(word) or word.startswith(w)), None
-        )
-        if found is None:
-            return False
-        left.remove(found)
-    return bool(first)

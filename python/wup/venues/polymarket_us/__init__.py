@@ -1,0 +1,1 @@
+"""Polymarket US: only the grammar of its ids, for labelled pairs. There is no adapter yet."""
