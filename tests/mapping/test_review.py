@@ -133,8 +133,8 @@ async def venues(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VenueRest]:
 
 
 async def test_review_command(venues: VenueRest, tmp_path: Path) -> None:
-    """The command asks, writes, and what it wrote stands up to files and venues; a wrong answer "
-    "writes nothing."""
+    """The command asks, writes, and what it wrote stands up to files and venues. Where a tie is possible an
+    inverted leg waits for the tie rules."""
     file = tmp_path / "a.toml"
     legs = [leg("kalshi", "E", "E-A", **PROPOSED), leg("polymarket", "e", f"0x{1:064x}", **PROPOSED)]
     before = aggregate("a", market("wup1|a|k|s|-|p", *legs))
@@ -146,9 +146,9 @@ async def test_review_command(venues: VenueRest, tmp_path: Path) -> None:
         )
         return result.exit_code, result.output
 
-    code, output = await run("review", "i\n")
-    assert code == 2
-    assert "whether a tie can happen" in output
+    code, output = await run("review", "i\ny\n")
+    assert code == 0, output
+    assert "left proposed" in output
     assert file.read_text() == before
     code, output = await run("review", "s\n")
     assert code == 0, output
@@ -159,3 +159,29 @@ async def test_review_command(venues: VenueRest, tmp_path: Path) -> None:
     ]
     assert (await run("lint", ""))[0] == 0
     assert "0 proposed legs" in (await run("review", ""))[1]
+
+
+async def test_review_writes_ties_and_nothing_that_lint_refuses(venues: VenueRest, tmp_path: Path) -> None:
+    """Inverted, and no tie possible: the market says so. A leg that lint refuses: exit 2, files untouched."""
+    file = tmp_path / "a.toml"
+    first = leg("kalshi", "E", "E-A", **PROPOSED)
+    second = leg("polymarket", "e", f"0x{1:064x}", **PROPOSED)
+    before = aggregate(
+        "a", market("wup1|a|k|s|-|p", first, second.replace("status", 'line = "2.5"\n    status'))
+    )
+    file.write_text(before)
+
+    async def run(answer: str) -> tuple[int, str]:
+        command = ["review", "--mappings", str(tmp_path)]
+        result = await asyncio.to_thread(CliRunner().invoke, app, command, input=answer)
+        return result.exit_code, result.output
+
+    code, output = await run("s\n")
+    assert (code, file.read_text()) == (2, before)
+    assert "leg with line 2.5" in output
+    file.write_text(aggregate("a", market("wup1|a|k|s|-|p", first, second)))
+    code, output = await run("i\nn\n")
+    assert code == 0, output
+    (written,) = read(file.read_text()).aggregates[0].market
+    assert written.tie == "impossible"
+    assert [x.polarity for x in written.leg] == ["same", "inverted"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from wup.mapping.compile import EventKey
     from wup.mapping.unified import Aggregate, UnifiedMarket
 
+_SETTLED_S = 10.0
 _SLUG = r"^[^\x00-\x1f\x7f]+$"
 Slug = Annotated[str, Field(min_length=1, max_length=512, pattern=_SLUG)]
 PlatformName = Annotated[str, Field(min_length=1, max_length=32)]
@@ -179,7 +181,7 @@ def _refused(request: Request) -> Response | None:
             return None
     except ValueError:
         pass
-    return problem.problem(403, "tracking is allowed from this machine only")
+    return problem.problem(403, "changes are allowed from this machine only")
 
 
 # --- mapping --------------------------------------------------------------------------------------
@@ -197,6 +199,32 @@ def _mappings(app: FastAPI, service: EventService) -> None:
                 "problems": [*service.files_problems, *service.compiler.problems()],
             }
         )
+
+    @app.get("/v1/mappings/history", summary="Versions that came into force, the newest first")
+    async def history(
+        aggregate: Annotated[str | None, Query(max_length=64)] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 20,
+    ) -> Response:
+        found = await service.history(aggregate, limit)
+        if found is None:
+            return problem.problem(503, "Redis does not answer")
+        return _json({"versions": found})
+
+    @app.post("/v1/mappings/publish", summary="Take the mapping files as they are now")
+    async def publish(request: Request) -> Response:
+        refused = _refused(request)
+        if refused is not None:
+            return refused
+        problems = await service.publish_files()
+        if problems:
+            return problem.problem(409, "; ".join(problems)[:4000])
+        try:
+            async with asyncio.timeout(_SETTLED_S):
+                await service.settled()
+        except TimeoutError:
+            return _json({"status": "pending", "detail": "Redis does not answer; written when it does"}, 202)
+        body = {"version": service.version, "aggregates": service.aggregates_from_files}
+        return _json({**body, "problems": service.compiler.problems()})
 
     @app.get("/v1/mappings/{aggregate_id}", summary="One aggregate with its markets and legs")
     async def mapping(aggregate_id: Annotated[str, Path(max_length=64)]) -> Response:

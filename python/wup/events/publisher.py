@@ -8,10 +8,13 @@ is not ours) the keys are read again and made right. While Redis is away, change
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import TYPE_CHECKING
 
 from wup import backoff, logs, subjects
+from wup.clock import SYSTEM_CLOCK
+from wup.events.history import entry_of
 from wup.mapping import records
 from wup.mapping.redis import REDIS_ERRORS, MappingStore, fingerprint, hids_of
 from wup.mapping.source import announcement
@@ -22,9 +25,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from wup.bus import Bus
+    from wup.clock import Clock
     from wup.mapping.catalogue import VenueEventRecord
     from wup.mapping.compile import Compiler, EventKey
     from wup.mapping.records import Record
+    from wup.mapping.unified import UnifiedMarket
 
 _GUARD_S = 2.0
 _AUDIT_KEYS = 200
@@ -46,6 +51,7 @@ class Publisher:
         bus: Bus,
         compiler: Compiler,
         restore: Callable[[MappingStore], Awaitable[None]],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.version = 0
         self.reachable = False
@@ -55,6 +61,7 @@ class Publisher:
         self._bus = bus
         self._compiler = compiler
         self._restore = restore
+        self._clock = clock
         self._restored = False
         self._stored: dict[str, int] | None = None
         """Fingerprints of what Redis holds; None while that is not known."""
@@ -222,10 +229,15 @@ class Publisher:
         else:
             version = max(self.version, theirs or 0, self.least_version - 1) + 1
             await self._store.publish(version, write, delete, index=index)
-            self._announce(version, None if anew else hids_of([*write, *delete]))
+            previous, hids = self.version, hids_of([*write, *delete])
+            self._announce(version, None if anew else hids)
             logs.log("events").info(
                 "mapping published", version=version, written=len(write), deleted=len(delete)
             )
+            entry = entry_of(version, previous, self._clock.now_us(), hids, self._markets(names))
+            with contextlib.suppress(*REDIS_ERRORS):
+                # The version is in force; its line in the history is not worth a second try.
+                await self._store.remember(entry)
         for key in delete:
             known.pop(key, None)
         for key, value in write.items():
@@ -236,6 +248,10 @@ class Publisher:
                 self._unit_keys[name] = made_keys
             else:
                 self._unit_keys.pop(name, None)
+
+    def _markets(self, names: set[str]) -> dict[str, UnifiedMarket]:
+        units = (self._compiler.units.get(name) for name in names)
+        return {market.hid: market for unit in units if unit is not None for market in unit.markets}
 
     def _announce(self, version: int, changed: list[str] | None) -> None:
         if changed is not None and len(changed) > _ANNOUNCED:

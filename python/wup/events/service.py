@@ -16,6 +16,7 @@ from wup import config, logs
 from wup.access import Access
 from wup.clock import SYSTEM_CLOCK
 from wup.errors import SettingsError
+from wup.events import history
 from wup.events.discovery import Attempt, Discovery
 from wup.events.http import make_app
 from wup.events.publisher import Publisher
@@ -88,7 +89,7 @@ class EventService:
         if problems:
             raise SettingsError(problems)
         self._redis = connect(redis_url)
-        self._publisher = Publisher(self._redis, bus, self.compiler, self._restore)
+        self._publisher = Publisher(self._redis, bus, self.compiler, self._restore, clock)
         self.discoveries = {
             name: Discovery(catalogue, settings.refresh_interval_secs, self._found, clock)
             for name, catalogue in catalogues.items()
@@ -297,16 +298,37 @@ class EventService:
             seen = await asyncio.to_thread(_look, path)
             if seen == self._files_seen or (not seen and not self._files.paths):
                 continue
-            self._files_seen = seen
-            try:
-                files = await asyncio.to_thread(load_checked, path, self.catalogues)
-            except SettingsError as error:
-                self.files_problems = error.problems
-                logs.log("events").error("mapping files refused, the last ones stay", problems=error.problems)
-            else:
-                self.files_problems = []
-                logs.log("events").info("mapping files read", version=files.version)
-                self._take_files(files)
+            await self._read_again(seen)
+
+    async def _read_again(self, seen: object) -> None:
+        self._files_seen = seen
+        try:
+            files = await asyncio.to_thread(load_checked, Path(self.settings.mappings), self.catalogues)
+        except SettingsError as error:
+            self.files_problems = error.problems
+            logs.log("events").error("mapping files refused, the last ones stay", problems=error.problems)
+        else:
+            self.files_problems = []
+            logs.log("events").info("mapping files read", version=files.version)
+            self._take_files(files)
+
+    async def publish_files(self) -> list[str]:
+        """Take the mapping files as they are now; what is wrong with them (the last good ones then stay)."""
+        await self._read_again(await asyncio.to_thread(_look, Path(self.settings.mappings)))
+        return self.files_problems
+
+    @property
+    def aggregates_from_files(self) -> int:
+        """How many aggregates the files in force have."""
+        return len(self._files.aggregates)
+
+    async def history(self, aggregate: str | None, limit: int) -> list[dict[str, Any]] | None:
+        """The last versions that came into force, the newest first; None while Redis is away."""
+        try:
+            found = await MappingStore(self._redis).history()
+        except REDIS_ERRORS:
+            return None
+        return history.read(found, aggregate, limit)
 
     def _port(self) -> tuple[str, int]:
         if self.settings.http_port is not None:

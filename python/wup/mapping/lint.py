@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from wup.errors import SettingsError
 from wup.mapping.file import MappingFiles, read
@@ -46,6 +47,7 @@ def lint(files: MappingFiles, platforms: Collection[str]) -> list[str]:
     problems: list[str] = []
     problems.extend(_duplicates(files))
     problems.extend(_claims(files))
+    problems.extend(_series(files, platforms))
     for aggregate in files.aggregates:
         problems.extend(_aggregate(aggregate, platforms))
         for market in aggregate.market:
@@ -100,6 +102,34 @@ def _claims(files: MappingFiles) -> Iterator[str]:
                         f"{leg.where}: {leg.platform} {leg.market} is already claimed by {key!r} at "
                         f"{owner.where}; a venue market belongs to one unified market: retire one of the legs"
                     )
+
+
+def _series(files: MappingFiles, platforms: Collection[str]) -> Iterator[str]:
+    """Series rules: one for each venue's series, over venues that exist, in a zone that exists."""
+    owners: dict[tuple[str, str], str] = {}
+    for entry in files.series:
+        try:
+            ZoneInfo(entry.timezone)
+        except (KeyError, ValueError, OSError):
+            yield (
+                f"{entry.where}: unknown timezone {entry.timezone!r}; write one like America/New_York or UTC"
+            )
+        names = [side.platform for side in entry.side]
+        if len(set(names)) != len(names):
+            yield (
+                f"{entry.where}: a platform stands twice in one series rule; one side per platform, with all "
+                "its rule texts in `rules`"
+            )
+        for side in entry.side:
+            if side.platform not in platforms:
+                known = ", ".join(sorted(platforms))
+                yield f"{entry.where}: unknown platform {side.platform!r}; known: {known}"
+            owner = owners.setdefault((side.platform, side.series), entry.where)
+            if owner != entry.where:
+                yield (
+                    f"{entry.where}: {side.platform} {side.series} already has the rule at {owner}; put both "
+                    "into one"
+                )
 
 
 # --- one aggregate --------------------------------------------------------------------------------

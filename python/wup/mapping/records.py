@@ -1,8 +1,8 @@
 """The mapping as Redis values, and back (keys: mapping.md section 3). Pure; `wup.mapping.redis` does the I/O.
 
-Beside the keys of the design stand three of our own: `mapping:markets` (set of all hashed market ids, so that
-a reader need not scan), `mapping:tracked` (set of `{platform}:{slug}` followed by request) and
-`orderbook:epoch:{shard}`.
+Beside the keys of the design stand four of our own: `mapping:markets` (set of all hashed market ids, so that
+a reader need not scan), `mapping:tracked` (set of `{platform}:{slug}` followed by request), `mapping:history`
+(list of the last versions, the newest first) and `orderbook:epoch:{shard}`.
 
 What a reader finds is checked record by record: a record that is not what it should be raises with the
 reason, and touches no other.
@@ -31,6 +31,7 @@ Record = str | dict[str, str] | frozenset[str]
 VERSION = "mapping:version"
 MARKETS = "mapping:markets"
 TRACKED = "mapping:tracked"
+HISTORY = "mapping:history"
 
 _MEMBER = TypeAdapter(Member)
 _MAX_RECORD = 64 * 1024

@@ -32,6 +32,7 @@ REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 _SLICE = 500
 _FULL_TRIES = 5
 _SCAN = 5000
+_KEPT_VERSIONS = 500
 _NOT_MAPPING = ("event:", "mapping:", "orderbook:")
 _OURS = ("aggregate:*", "market:*", "*:event:*", "*:market:*", "*:token:*", "*:outcome:*")
 
@@ -251,6 +252,26 @@ class MappingStore:
                 pipe.sadd(records.MARKETS, *joined)
             pipe.set(records.VERSION, version)
             await pipe.execute()
+
+    async def remember(self, entry: str) -> None:
+        """Add what `history` tells of a version. Not part of the version."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.lpush(records.HISTORY, entry)
+            pipe.ltrim(records.HISTORY, 0, _KEPT_VERSIONS - 1)
+            results = await pipe.execute(raise_on_error=False)
+        if any(isinstance(result, ResponseError) for result in results):
+            # Somebody stored another type there.
+            logs.bad_input("events", "", "bad_record", f"{records.HISTORY}: {results[0]}")
+            await self._redis.delete(records.HISTORY)
+
+    async def history(self) -> list[bytes]:
+        """What was remembered of the last versions, the newest first."""
+        try:
+            found: Any = await self._redis.lrange(records.HISTORY, 0, _KEPT_VERSIONS - 1)
+        except ResponseError as error:
+            logs.bad_input("events", "", "bad_record", f"{records.HISTORY}: {error}")
+            return []
+        return list(found)
 
     async def save_events(
         self, events: Mapping[tuple[str, str], str], gone: Iterable[tuple[str, str]]

@@ -68,9 +68,19 @@ def questions(files: MappingFiles, events: Mapping[EventKey, VenueEventRecord]) 
 
 
 def review(
-    asked: list[Question], *, by: str, at: datetime, ask: Callable[[Question], Verdict]
+    asked: list[Question],
+    *,
+    by: str,
+    at: datetime,
+    ask: Callable[[Question], Verdict],
+    ask_tie: Callable[[Question], bool] = lambda _: False,
 ) -> list[Decision]:
-    """Ask each question; what is to be written. Accepting a pair of proposals accepts the reference too."""
+    """Ask each question; what is to be written. Accepting a pair of proposals accepts the reference too.
+
+    Args:
+        ask_tie: can neither side win? Asked once per market that is to have an inverted leg and says nothing
+            of ties. Where it can, the leg stays proposed: each leg's rule for ties must be written first.
+    """
     decisions: dict[str, Decision] = {}
     for question in asked:
         verdict = ask(question)
@@ -80,11 +90,16 @@ def review(
             decisions[question.leg.where] = Decision(question.leg.where, {"status": '"rejected"'})
             continue
         reference = question.reference
+        turned = (reference.polarity == "inverted") != (verdict == "inverted")
+        inverted = turned or reference.polarity == "inverted"
+        if inverted and question.market.tie is None and question.market.where not in decisions:
+            if ask_tie(question):
+                continue
+            decisions[question.market.where] = Decision(question.market.where, {"tie": '"impossible"'})
         if reference.status == "proposed" and reference.where not in decisions:
             decisions[reference.where] = _accept(
                 reference, question.reference_market, reference.polarity, by, at
             )
-        turned = (reference.polarity == "inverted") != (verdict == "inverted")
         polarity = "inverted" if turned else "same"
         decisions[question.leg.where] = _accept(question.leg, question.leg_market, polarity, by, at)
     return list(decisions.values())

@@ -154,12 +154,13 @@ def _pair(one: Game, two: Game, rules: list[SeriesEntry]) -> GamePair | None:
     turned = _turned(mine, theirs)
     if turned is None:
         by_name = False
-        if any(alike(a, b) for a in mine for b in theirs):
-            # One side is known by name and the other is somebody else, or both look alike.
-            return None
         if set(one.codes) != set(two.codes) or len(set(one.codes)) != 2:
             return None
         turned = one.codes != two.codes
+        against = reversed(theirs) if not turned else theirs
+        if any(_resembles(a, b) for a, b in zip(mine, against, strict=True)):
+            # The names contradict the codes.
+            return None
     doubts = [] if by_name else ["the sides are matched by codes only, whose order proves nothing"]
     if by_name:
         ordered = reversed(theirs) if turned else theirs
@@ -189,8 +190,8 @@ def _pair(one: Game, two: Game, rules: list[SeriesEntry]) -> GamePair | None:
 
 def _turned(mine: tuple[str, ...], theirs: tuple[str, ...]) -> bool | None:
     """Is my first side their second? None unless exactly one reading fits."""
-    straight = alike(mine[0], theirs[0]) and alike(mine[1], theirs[1])
-    crossed = alike(mine[0], theirs[1]) and alike(mine[1], theirs[0])
+    straight = _resembles(mine[0], theirs[0]) and _resembles(mine[1], theirs[1])
+    crossed = _resembles(mine[0], theirs[1]) and _resembles(mine[1], theirs[0])
     return None if straight == crossed else crossed
 
 
@@ -223,6 +224,15 @@ def _moments(one: Game, two: Game, rule: SeriesEntry | None) -> list[str] | None
         if local is not None and game.day is not None and abs(local - game.day) > timedelta(days=1):
             return [f"{game.event.slug} names another day than its own start"]
     return []
+
+
+def _resembles(one: str, two: str) -> bool:
+    """`alike`, by more than initials."""
+    first, second = (_WORD.findall(text.casefold()) for text in (one, two))
+    long = any(
+        min(len(a), len(b)) > 2 and (a.startswith(b) or b.startswith(a)) for a in first for b in second
+    )
+    return long and alike(one, two)
 
 
 def _one_name(one: str, two: str) -> bool:

@@ -27,7 +27,8 @@ LEAST = 70.0
 _COMMON = 200
 """A word in more titles of one venue than this brings nothing together."""
 _APART_US = 45 * 86_400 * 1_000_000
-_WORD = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*")
+_WORD = re.compile(r"[^\W\d_]+|[<>\u2264\u2265]?\d+(?:,\d{3})*(?:\.\d+)?\+?")
+"""A word, or a number with what bounds it: `>25` is not `25`."""
 _STOP = "a an and at be by for from in is of on or the to will with who what when which"
 _DIRECTIONS = (
     "above over more higher exceed exceeds reach least",
@@ -77,7 +78,7 @@ def pair_events(ones: Iterable[VenueEventRecord], twos: Iterable[VenueEventRecor
             # One word in common is enough only where a title has no other.
             if count < min(2, len(_rare(one.title)), len(_rare(two.title))) or not _may_be_one(one, two):
                 continue
-            score = fuzz.token_set_ratio(_plain(one.title), _plain(two.title))
+            score = fuzz.token_set_ratio(_plain(_words(one.title)), _plain(_words(two.title)))
             markets = pair_markets(one, two) if score >= LEAST else []
             if markets:
                 found.append(EventPair(one, two, score, tuple(markets)))
@@ -94,18 +95,33 @@ def pair_events(ones: Iterable[VenueEventRecord], twos: Iterable[VenueEventRecor
 
 def pair_markets(one: VenueEventRecord, two: VenueEventRecord) -> list[MarketPair]:
     """The markets of two events that may be one contract: each at most once, and none that two others fit."""
-    single = len(one.markets) == len(two.markets) == 1
+    mine, theirs = _own_words(one), _own_words(two)
     found: list[MarketPair] = []
     for a in filter(_offered, one.markets):
         for b in filter(_offered, two.markets):
-            words = (a.question, b.question) if single else (a.label, b.label)
-            if _lines_differ(a, b) or _numbers(words[0]) != _numbers(words[1]) or _opposed(*words):
+            words, other_words = mine[a.market_id], theirs[b.market_id]
+            if (
+                _lines_differ(a, b)
+                or _numbers(words) != _numbers(other_words)
+                or _opposed(words, other_words)
+            ):
                 continue
             polarity, named = _polarity(a, b)
-            score = 100.0 if named else fuzz.token_set_ratio(_plain(words[0]), _plain(words[1]))
+            score = 100.0 if named else fuzz.token_set_ratio(_plain(words), _plain(other_words))
             if score >= LEAST:
                 found.append(MarketPair(a, b, polarity, score))
     return _clear(found)
+
+
+def _own_words(event: VenueEventRecord) -> dict[str, list[str]]:
+    """What tells each market from the others of its event; of a single market, its whole question."""
+    markets = [market for market in event.markets if _offered(market)]
+    if len(markets) == 1:
+        (market,) = markets
+        return {market.market_id: _words(market.question) or _words(market.label)}
+    labels = {market.market_id: _words(market.label) for market in markets}
+    common = set[str].intersection(*map(set, labels.values())) if labels else set()
+    return {name: [w for w in words if w not in common] or words for name, words in labels.items()}
 
 
 def _clear(found: list[MarketPair]) -> list[MarketPair]:
@@ -138,7 +154,7 @@ def _offered(market: VenueMarket) -> bool:
 
 def _may_be_one(one: VenueEventRecord, two: VenueEventRecord) -> bool:
     """Gates on events: years agree where both name one, and trading ends within weeks of each other."""
-    years = [{n for n in _numbers(e.title) if 1990 < n < 2100 and n == int(n)} for e in (one, two)]
+    years = [{w for w in _words(e.title) if re.fullmatch("(?:19|20)\\d\\d", w)} for e in (one, two)]
     if years[0] and years[1] and not years[0] & years[1]:
         return False
     return one.close_us is None or two.close_us is None or abs(one.close_us - two.close_us) <= _APART_US
@@ -148,23 +164,24 @@ def _lines_differ(a: VenueMarket, b: VenueMarket) -> bool:
     return a.line is not None and b.line is not None and abs(Decimal(a.line)) != abs(Decimal(b.line))
 
 
-def _numbers(text: str) -> frozenset[Decimal]:
-    """Every number that a text names, whatever separates its thousands."""
-    return frozenset(Decimal(n.replace(",", "")) for n in re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text))
+def _numbers(words: Iterable[str]) -> frozenset[str]:
+    """Every number, with its bound, whatever separates its thousands."""
+    found = (word.replace(",", "") for word in words if word[-1].isdigit() or word[-1] == "+")
+    return frozenset(n.rstrip("0").rstrip(".") if "." in n else n for n in found)
 
 
-def _opposed(one: str, two: str) -> bool:
+def _opposed(one: Iterable[str], two: Iterable[str]) -> bool:
     """Does one say up where the other says down?"""
     first, second = (
         {place for place, group in enumerate(_DIRECTIONS) if words & set(group.split())}
-        for words in (set(_words(one)), set(_words(two)))
+        for words in (set(one), set(two))
     )
     return bool(first and second and not first & second)
 
 
-def _plain(text: str) -> str:
-    """Words and numbers apart, lower case, one word for the usual synonyms."""
-    return utils.default_process(" ".join(_ONE_WORD.get(word, word) for word in _words(text)))
+def _plain(words: Iterable[str]) -> str:
+    """One word for the usual synonyms."""
+    return utils.default_process(" ".join(_ONE_WORD.get(word, word) for word in words))
 
 
 def _words(text: str) -> list[str]:

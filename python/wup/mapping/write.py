@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wup.mapping.file import AggregateEntry, LegEntry, MappingFiles, MarketEntry
+    from wup.mapping.file import AggregateEntry, LegEntry, MappingFiles, MarketEntry, SeriesEntry
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 _APART = ("where", "evidence", "settlement")
@@ -17,7 +17,8 @@ _DEFAULTS: dict[str, object] = {"relation": "identity", "fungibility": "clean", 
 
 def dump(files: MappingFiles) -> str:
     """A file's text; `parse` of it gives `files` again."""
-    return "\n".join([f"version = {files.version}", *(dump_aggregate(entry) for entry in files.aggregates)])
+    parts = [*map(dump_series, files.series), *map(dump_aggregate, files.aggregates)]
+    return "\n".join([f"version = {files.version}", *parts])
 
 
 def dump_aggregate(entry: AggregateEntry) -> str:
@@ -25,6 +26,15 @@ def dump_aggregate(entry: AggregateEntry) -> str:
     parts = ["", "[[aggregate]]", *_fields(entry, "")]
     for market in entry.market:
         parts += _market(market)
+    return "\n".join(parts) + "\n"
+
+
+def dump_series(entry: SeriesEntry) -> str:
+    """One series rule with its sides, to be appended to a file."""
+    parts = ["", "[[series]]", *_fields(entry, "")]
+    for side in entry.side:
+        parts += ["", "  [[series.side]]", *_fields(side, "  ")]
+        parts += ["  rules = [", *(f"    {toml_text(digest)}," for digest in side.rules), "  ]"]
     return "\n".join(parts) + "\n"
 
 
@@ -49,7 +59,7 @@ def _fields(table: Any, indent: str) -> list[str]:
     lines = []
     for name in type(table).model_fields:
         value = getattr(table, name)
-        if name in _APART or value is None or isinstance(value, tuple):
+        if name in _APART or value is None or value == {} or isinstance(value, tuple):
             continue
         if _DEFAULTS.get(name, ...) != value:
             lines.append(f"{indent}{name} = {_value(value)}")
