@@ -420,7 +420,7 @@ async def test_foreign_hosts_and_origins_are_refused(start: Start, http: httpx2.
 
 
 async def test_openapi_is_served(start: Start, http: httpx2.AsyncClient) -> None:
-    """The OpenAPI document names every route of wire.md section 5."""
+    """The OpenAPI document names every route of wire.md section 5, and the two for `wup map`."""
     service = await start()
     paths = (await http.get(f"http://127.0.0.1:{service.port}/openapi.json")).json()["paths"]
     assert set(paths) == {
@@ -430,6 +430,8 @@ async def test_openapi_is_served(start: Start, http: httpx2.AsyncClient) -> None
         "/v1/track/{platform}/{slug}",
         "/v1/mappings",
         "/v1/mappings/{aggregate_id}",
+        "/v1/history",
+        "/v1/publish",
         "/healthz",
         "/readyz",
     }

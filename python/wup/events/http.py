@@ -200,7 +200,7 @@ def _mappings(app: FastAPI, service: EventService) -> None:
             }
         )
 
-    @app.get("/v1/mappings/history", summary="Versions that came into force, the newest first")
+    @app.get("/v1/history", summary="Versions that came into force, the newest first")
     async def history(
         aggregate: Annotated[str | None, Query(max_length=64)] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 20,
@@ -210,7 +210,7 @@ def _mappings(app: FastAPI, service: EventService) -> None:
             return problem.problem(503, "Redis does not answer")
         return _json({"versions": found})
 
-    @app.post("/v1/mappings/publish", summary="Take the mapping files as they are now")
+    @app.post("/v1/publish", summary="Take the mapping files as they are now")
     async def publish(request: Request) -> Response:
         refused = _refused(request)
         if refused is not None:

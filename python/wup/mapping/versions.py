@@ -43,7 +43,7 @@ def publish_command(
         problems += [*missing, *lint_venues(files, events)]
     if problems:
         raise fail([*problems, "nothing published"])
-    answer = ask("POST", f"{url}/v1/mappings/publish", token_file=token_file)
+    answer = ask("POST", f"{url}/v1/publish", token_file=token_file)
     if answer.status_code == 202:
         out.print(f"taken, but not in Redis yet: {answer.json()['detail']}", markup=False)
         return
@@ -62,7 +62,7 @@ def history_command(
 ) -> None:
     """Versions of the mapping that came into force, the newest first: when, and what changed."""
     params = {"limit": str(limit), **({} if aggregate is None else {"aggregate": aggregate})}
-    body = ask("GET", f"{url}/v1/mappings/history", params=params, token_file=token_file).json()
+    body = ask("GET", f"{url}/v1/history", params=params, token_file=token_file).json()
     for entry in body["versions"]:
         if json:
             typer.echo(orjson.dumps(entry))
