@@ -94,6 +94,10 @@ class VenueSocket(WSListener):
         self._reader.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if transport.is_close_frame_sent:
+            # After a frame that breaks the protocol picows reads on for a moment: what that is nobody knows.
+            transport.disconnect(graceful=False)
+            return
         if self._first:
             # One time for all frames of one read: those that wait behind others are not read later.
             self._rx_us = self._clock.now_us()
