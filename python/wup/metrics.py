@@ -77,6 +77,18 @@ MARKS_LATE = Gauge(
 UNANSWERED = Gauge(
     "wup_unanswered_resyncs", "Legs that wait for a snapshot they asked for.", registry=REGISTRY
 )
+DISAGREEMENTS = Gauge(
+    "wup_mapping_disagreements",
+    "Merged books whose venues have disagreed for a minute (docs/mapping.md).",
+    ["kind"],
+    registry=REGISTRY,
+)
+DISAGREEMENTS_RAISED = Counter(
+    "wup_mapping_disagreements_raised",
+    "Disagreements of confirmed legs that have lasted a minute.",
+    ["kind"],
+    registry=REGISTRY,
+)
 STORE = Counter(
     "wup_store_messages_total",
     "What the book store counted: messages in, changes out, and messages ignored or bad, holes, panics.",

@@ -203,6 +203,10 @@ class OrderbookHttp:
                 raise HTTPException(404, f"no aggregate {aggregate[:200]!r}")
             return _json(view)
 
+        @app.get("/v1/disagreements", summary="Merged books whose venues have disagreed for a minute")
+        async def disagreements() -> Response:
+            return _json({"disagreements": service.agreement.listed()})
+
     # --- health ------------------------------------------------------------------------------------
 
     def _health(self, app: FastAPI) -> None:
@@ -212,7 +216,8 @@ class OrderbookHttp:
 
         @app.get("/readyz", summary="Can it serve? 503 with reason codes while it cannot")
         async def readyz() -> Response:
-            reasons, warnings = self._ready(), self._warnings()
+            reasons = self._ready()
+            warnings = [*self._warnings(), *self._service.agreement.warnings()]
             # A warning does not make books wrong: it is told, and the answer stays what it is.
             told: dict[str, Any] = {"warnings": warnings} if warnings else {}
             if reasons:

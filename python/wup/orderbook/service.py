@@ -15,6 +15,7 @@ from wup.clock import SYSTEM_CLOCK, Clock
 from wup.mapping.apply import asked_for, put_in_force
 from wup.mapping.table import EMPTY, MappingTable
 from wup.metrics import BAD_INPUT, CHANGES, FOREIGN, LATENCY, RESYNC_TIME, RESYNCS
+from wup.orderbook.agreement import Agreement
 from wup.orderbook.answers import SnapshotAnswers
 from wup.orderbook.contents import Contents
 from wup.orderbook.gauges import Gauges
@@ -82,6 +83,7 @@ class OrderbookService:
         self._upstream = Upstream()
         self._answers = SnapshotAnswers(bus, self.store, clock.now_us)
         self._gauges = Gauges(bus, self.store)
+        self.agreement = Agreement(self.store)
         self._subscriptions: list[Subscription] = []
         self._ticker: asyncio.Task[None] | None = None
         self._latency = LATENCY.stage("orderbook")
@@ -129,6 +131,7 @@ class OrderbookService:
             self._foreign = 0
         self.table = mine
         self.contents = Contents(mine)
+        self.agreement.follow(mine)
         known = set(self._known.values())
         self._asked = {key: asked for key, asked in self._asked.items() if key in known}
         self._send(changes)
@@ -265,6 +268,7 @@ class OrderbookService:
         if self._publish_changes:
             for payload in self.store.marks(str(self.shard), now_us):
                 self._bus.publish(subjects.orderbook_marks(str(self.shard)), payload)
+        self.agreement.tick(now_us)
         self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._asked))
         self._count_foreign()
         epoch = self.store.last_epoch()
