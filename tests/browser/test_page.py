@@ -243,6 +243,7 @@ async def test_playground(engine: Engine, gateway: Gateway, tab: Tab) -> None:
     assert all(json.loads(text)["type"] == "snapshot" for text in shown)
     entry = log.locator("details", has=page.locator(".tag-subscribed")).first
     await entry.locator("summary").click()
+    await expect(entry.locator("pre")).to_contain_text("matched")
     assert json.loads(await entry.locator("pre").inner_text())["matched"] == 2
     await message.fill("{")
     await page.get_by_role("button", name="Send").click()

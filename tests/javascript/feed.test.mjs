@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { Feed, FeedError, Refused, cellHash } from "../../python/wup/web/wup.js";
+import { Feed, FeedError, LiveBook, Refused, cellHash } from "../../python/wup/web/wup.js";
 import { Clock, settle, sockets } from "./fake.mjs";
 
 const BOOK = "fed-2026-12.9b1c22d0a47e55f1.yes";
@@ -44,6 +44,7 @@ test("a subscription is sent, its book is exact, and lost and healed by resync a
   assert.equal(book.exact, false);
   assert.equal(book.bestBid, null);
   assert.equal(book.state, "down");
+  assert.deepEqual(book.bestOf("kalshi"), { bid: null, ask: null });
   await clock.pass(60);
   assert.deepEqual(ws.sent.at(-1), { op: "resync", books: [BOOK], id: "2" });
   ws.answer({ type: "resynced" });
@@ -102,7 +103,7 @@ test("a heartbeat count that differs means lost frames: a new connection, all an
   ws.say({ type: "heartbeat", count: 3, ts: 1 });
   assert.equal(feed.connected, false);
   assert.equal(feed.book(BOOK).exact, false);
-  ws.say(DELTA); // a late frame of the socket that was given up
+  ws.say(SNAPSHOT); // a late frame of the socket that was given up
   assert.equal(feed.book(BOOK).exact, false);
   await clock.pass(250);
   assert.equal(made.length, 2);
@@ -344,6 +345,20 @@ test("no WebSocket class, no feed", () => {
     globalThis.WebSocket = own;
   }
   assert.throws(() => world().feed.subscribe([]), RangeError);
+});
+
+test("a number that is written longer is the same number, and is shown in its shortest form", () => {
+  for (const price of ["0.5", ".5", "00.5", "0.500"]) {
+    for (const size of ["5", "05", "5.", "5.0"]) {
+      const digest = cellHash("x", "ask", "0.5", "5");
+      const book = new LiveBook();
+      const asks = [[price, size, { x: size }]];
+      const head = { type: "snapshot", book: "a.b.yes", epoch: 1, seq: 1, digest, state: "live", crossed: false };
+      assert.equal(book.apply({ ...head, bids: [], asks }), "exact", `${price} ${size}`);
+      const { price: shown, size: total, legs } = book.bestAsk;
+      assert.deepEqual([shown, total, legs], ["0.5", "5", { x: "5" }]);
+    }
+  }
 });
 
 test("names of legs that objects have by themselves are names like any other", () => {

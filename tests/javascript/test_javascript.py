@@ -33,7 +33,10 @@ def test_its_own_tests(node: str) -> None:
     files = sorted(str(file) for file in HERE.glob("*.test.mjs"))
     assert len(files) >= 3
     ran = subprocess.run(
-        [node, "--test", "--test-reporter=spec", *files], capture_output=True, text=True, timeout=50
+        [node, "--test", "--test-reporter=spec", "--test-timeout=20000", *files],
+        capture_output=True,
+        text=True,
+        timeout=50,
     )
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
     passed = re.search(r"pass (\d+)", ran.stdout)

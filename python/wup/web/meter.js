@@ -14,7 +14,7 @@ export class Meter {
   #rtt = null;
   #offset = null;
   #pings = [];
-  #pingAt = 0;
+  #pingAt = -PING_MS;
 
   constructor(feed) {
     this.#feed = feed;
