@@ -20,7 +20,6 @@ class Rule(NamedTuple):
 _S = "conformance/test_stream.py::test_"
 _C = "conformance/test_conversation.py::test_"
 _F = "conformance/test_frames.py::test_"
-_A = "conformance/test_asyncapi.py::test_"
 _GX = "gateway/test_exact.py::test_"
 _GS = "gateway/test_session.py::test_"
 _GM = "gateway/test_mirror.py::test_"

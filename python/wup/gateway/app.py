@@ -8,6 +8,7 @@ import httpx2
 from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations
 from fastapi.responses import JSONResponse, Response
 
+from wup.gateway.asyncapi import document
 from wup.http_docs import documented
 from wup.problem import problem
 from wup.web import CONTENT_SECURITY_POLICY, assets
@@ -108,6 +109,11 @@ def build(upstream: Upstream, problems: Callable[[], list[str]]) -> FastAPI:
 
     for path, asset in assets().items():
         app.add_api_route(path, _serving(asset), include_in_schema=False)
+
+    @app.get("/asyncapi.json", include_in_schema=False)
+    async def described(request: Request) -> JSONResponse:
+        """The WebSocket's messages as an AsyncAPI document."""
+        return JSONResponse(document(request.headers["host"]))
 
     @app.get("/ws", include_in_schema=False)
     async def upgrade() -> Response:

@@ -17,11 +17,30 @@ _OPS: dict[str, OpName] = {
     "list": "list",
     "ping": "ping",
 }
-_DEPTHS = (1, 5, 10, 20, 50)
-_INTERVALS = (50, 100, 250, 500, 1000)
+DEPTHS = (1, 5, 10, 20, 50)
+INTERVALS = (50, 100, 250, 500, 1000)
 _ID_MAX = 36
 _TOKEN_MAX = 4096
 _RETRY = frozenset({"rate_limited", "internal"})
+
+ERROR_CODES = frozenset(
+    {
+        "bad_json",
+        "bad_request",
+        "unknown_op",
+        "bad_pattern",
+        "too_many_patterns",
+        "too_many_books",
+        "unknown_book",
+        "already_subscribed",
+        "not_subscribed",
+        "unauthorized",
+        "forbidden",
+        "rate_limited",
+        "internal",
+    }
+)
+"""Every code of an `error` (rule 7)."""
 
 BAD_MESSAGE = frozenset({"bad_json", "bad_request", "unknown_op", "bad_pattern"})
 """Codes that count towards close 4400."""
@@ -32,6 +51,7 @@ class Fault(Exception):
 
     def __init__(self, code: str, message: str, at: int | None = None) -> None:
         super().__init__(message)
+        assert code in ERROR_CODES
         self.code = code
         self.message = message
         self.at = at
@@ -157,10 +177,10 @@ def _list(body: dict[str, Any], op_id: str) -> Op:
 
 def _options(body: dict[str, Any]) -> Options:
     depth = body.get("depth")
-    if depth is not None and (type(depth) is not int or depth not in _DEPTHS):
+    if depth is not None and (type(depth) is not int or depth not in DEPTHS):
         raise Fault("bad_request", "depth is 1, 5, 10, 20 or 50")
     every_ms = body.get("every_ms")
-    if every_ms is not None and (type(every_ms) is not int or every_ms not in _INTERVALS):
+    if every_ms is not None and (type(every_ms) is not int or every_ms not in INTERVALS):
         raise Fault("bad_request", "every_ms is 50, 100, 250, 500 or 1000")
     trades = body.get("trades", False)
     if type(trades) is not bool:
