@@ -349,7 +349,7 @@ async def test_h5_metrics_are_apart_and_local(surfaces: Surfaces) -> None:
     """Metrics have a listener of their own, on this machine whatever BIND_HOST says, without secrets or
     labels that grow; no interface serves them or anything for debugging."""
     for client in surfaces.values():
-        for path in ("/metrics", "/debug", "/debug/pprof/", "/docs", "/redoc", "/.env", "/server-status"):
+        for path in ("/metrics", "/debug", "/debug/pprof/", "/config", "/.env", "/server-status"):
             assert (await client.get(path)).status_code == 404, path
     settings = Settings(metrics_port=0, bind_host="0.0.0.0")
     async with runtime.Process(settings, {}) as process:
