@@ -41,19 +41,20 @@ def table() -> MappingTable:
 class Load:
     """Messages of a seeded market, one level each; what was sent when, by book."""
 
-    def __init__(self) -> None:
+    def __init__(self, legs: tuple[Leg, ...] | None = None) -> None:
         self.rng = random.Random(7)
-        self.legs = table().legs
+        self.legs = legs if legs is not None else table().legs
         self.n = dict.fromkeys((leg.asset_id for leg in self.legs), 0)
         self.size = 0
 
     def opening(self) -> list[tuple[str, bytes]]:
-        return [self._message(leg, True) for leg in self.legs]
+        return [self.message(leg, True) for leg in self.legs]
 
     def update(self) -> tuple[str, bytes]:
-        return self._message(self.rng.choice(self.legs), False)
+        return self.message(self.rng.choice(self.legs), False)
 
-    def _message(self, leg: Leg, whole: bool) -> tuple[str, bytes]:
+    def message(self, leg: Leg, whole: bool) -> tuple[str, bytes]:
+        """(subject, payload) of a leg's whole book, or of one changed level."""
         self.n[leg.asset_id] += 1
         self.size += 1
         prices = range(LEVELS) if whole else [self.rng.randrange(LEVELS)]

@@ -179,3 +179,40 @@ async def test_pages_are_whole_whatever_the_mapping_order() -> None:
                 after = f"&after={page['next']}"
         await http.stop()
         assert seen == sorted(names)
+
+
+@pytest.mark.parametrize(
+    "path", [f"/v1/books/{BOOK}", f"/v1/books/{NO}", f"/v1/bbo/{BOOK}", f"/v1/bbo/{OTHER}"]
+)
+@pytest.mark.parametrize("query", ["", "depth=1"])
+async def test_the_short_way_answers_as_the_long_one(path: str, query: str) -> None:
+    """Plain requests for a book go past FastAPI's parameters; with one it does not know the same request goes
+    through them: status, body, ETag and 304 are the same."""
+    async with serving() as (_, client):
+        path = f"/v1/{path}"
+        short = await client.get(f"{path}?{query}")
+        long = await client.get(f"{path}?{query}&unknown=1")
+        assert (short.status_code, short.content) == (long.status_code, long.content)
+        assert dict(short.headers) == dict(long.headers)
+        if "ETag" in short.headers:
+            asked = {"If-None-Match": short.headers["ETag"]}
+            for way in (f"{path}?{query}", f"{path}?{query}&unknown=1"):
+                assert (await client.get(way, headers=asked)).status_code == 304
+
+
+async def test_a_closed_book_is_shown_with_its_result() -> None:
+    """A resolved book is `closed` with its result in the snapshot, in the list and at its best prices, until
+    it is dropped; then an asset that still names it is no error."""
+    async with serving() as (feed, client):
+        await feed.service.set_table(table(K, P, DOWN, version=2, result="yes"))
+        for path in (f"/v1/books/{BOOK}", f"/v1/bbo/{BOOK}"):
+            body = (await client.get(path)).json()
+            assert (body["state"], body["result"]) == ("closed", "yes")
+        rows = (await client.get("/v1/books")).json()["books"]
+        assert {row["result"] for row in rows} == {"yes"}
+        market = (await client.get("/v1/aggregates/fed-2026-12")).json()["markets"][0]
+        assert market["result"] == "yes"
+        feed.clock.advance(61)
+        feed.service.tick()
+        assert (await client.get(f"/v1/books/{BOOK}")).status_code == 404
+        assert (await client.get("/v1/books?asset=kalshi:KX-H0")).json()["books"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,9 +21,10 @@ from wup.metrics import LATENCY
 from wup.orderbook.shard import shard_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from wup.orderbook.service import OrderbookService
 
@@ -34,14 +36,51 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str | None, Query(description="`next` of the page before", max_length=200)]
 
 
+_DEPTH = re.compile(rb"(?:depth=([1-9][0-9]{0,3}))?")
+
+
 class Json(Response):
     """A body that is JSON already."""
 
     media_type = "application/json"
 
 
+class Direct:
+    """ASGI wrapper: plain requests for one book, which are nearly all, past FastAPI's reading of parameters
+    (70 of 115 microseconds a request). Everything else, and every error, goes through `app`.
+
+    Args:
+        answers: by the beginning of a path, what answers for a book, a depth and an `If-None-Match`.
+    """
+
+    def __init__(self, app: ASGIApp, answers: Mapping[str, Callable[..., Response]]) -> None:
+        self._app = app
+        self._answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self._found(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        await (self._app if found is None else found)(scope, receive, send)
+
+    def _found(self, scope: Scope) -> Response | None:
+        start, slash, book = scope["path"].rpartition("/")
+        answer = self._answers.get(start + slash)
+        query = _DEPTH.fullmatch(scope["query_string"])
+        etags = [value for name, value in scope["headers"] if name == b"if-none-match"]
+        if answer is None or query is None or len(etags) > 1:
+            return None
+        depth = None if query[1] is None else int(query[1])
+        try:
+            return answer(book, depth, etags[0].decode("latin-1") if etags else None)
+        except UnknownBook:
+            return None
+
+
 def _json(body: object) -> Response:
     return Json(orjson.dumps(body))
+
+
+def _down(book: str) -> Response:
+    return problem.problem(503, f"no leg of {book} is live", book=book, state="down")
 
 
 class OrderbookHttp:
@@ -73,7 +112,8 @@ class OrderbookHttp:
         self._aggregates(self.app)
         self._health(self.app)
         own = Access(("localhost", "127.0.0.1", "[::1]", host), ())
-        guarded = HttpGuard(self.app, access if access is not None else own)
+        direct = Direct(self.app, {"/v1/books/": self._snapshot, "/v1/bbo/": self._bbo})
+        guarded = HttpGuard(direct, access if access is not None else own)
         self._server = HttpServer(guarded, host, port, setting)
 
     @property
@@ -109,6 +149,24 @@ class OrderbookHttp:
             raise HTTPException(400, f"match: {error}") from None
 
     # --- books -------------------------------------------------------------------------------------
+
+    def _snapshot(self, book: str, depth: int | None = None, if_none_match: str | None = None) -> Response:
+        store, now_us = self._service.store, self._service.now_us()
+        view = store.book(book, now_us)
+        etag = f'W/"{view.epoch}-{view.seq}-{depth or 0}"'
+        if if_none_match == etag:
+            return Response(status_code=304, headers={"ETag": etag})
+        if view.state == "down":
+            return _down(book)
+        answer = Json(store.snapshot(book, depth, "subscribe", now_us), headers={"ETag": etag})
+        self._latency.observe(self._service.now_us() - now_us)
+        return answer
+
+    def _bbo(self, book: str, depth: int | None = None, if_none_match: str | None = None) -> Response:
+        store = self._service.store
+        return (
+            _down(book) if store.book(book).state == "down" else Json(store.bbo(book, self._service.now_us()))
+        )
 
     def _books(self, app: FastAPI) -> None:
         service, store = self._service, self._service.store
@@ -146,19 +204,10 @@ class OrderbookHttp:
             depth: Annotated[int | None, Query(ge=1, le=10_000)] = None,
             if_none_match: Annotated[str | None, Header()] = None,
         ) -> Response:
-            now_us = service.now_us()
             try:
-                view = store.book(book, now_us)
+                return self._snapshot(book, depth, if_none_match)
             except UnknownBook:
                 raise self._nobody(book) from None
-            etag = f'W/"{view.epoch}-{view.seq}-{depth or 0}"'
-            if if_none_match == etag:
-                return Response(status_code=304, headers={"ETag": etag})
-            if view.state == "down":
-                return problem.problem(503, f"no leg of {book} is live", book=book, state="down")
-            answer = Json(store.snapshot(book, depth, "subscribe", now_us), headers={"ETag": etag})
-            self._latency.observe(service.now_us() - now_us)
-            return answer
 
         @app.get("/v1/snapshots", summary="Whole books, one snapshot message per line")
         async def snapshots(match: Pattern = ">") -> Response:
@@ -175,12 +224,9 @@ class OrderbookHttp:
         )
         async def bbo(book: BookId) -> Response:
             try:
-                view = store.book(book)
+                return self._bbo(book)
             except UnknownBook:
                 raise self._nobody(book) from None
-            if view.state == "down":
-                return problem.problem(503, f"no leg of {book} is live", book=book, state="down")
-            return Json(store.bbo(book, service.now_us()))
 
     # --- aggregates --------------------------------------------------------------------------------
 
