@@ -32,10 +32,10 @@ PLATFORMS = ("kalshi", "polymarket")
 class Market:
     """`aggregates` of `books` books each, and `hot` with one; two legs, `levels` levels a side in each."""
 
-    def __init__(self, aggregates: int, books: int, levels: int) -> None:
+    def __init__(self, aggregates: int, books: int, levels: int, hot: bool) -> None:
         self.levels = levels
         names = [f"agg-{a}.{a * books + b:016x}.yes" for b in range(books) for a in range(aggregates)]
-        self.books = ["hot.00000000000000ff.yes", *names]
+        self.books = ["hot.00000000000000ff.yes", *names] if hot else names
         self.table = MappingTable(
             1,
             tuple(
@@ -72,7 +72,7 @@ class Market:
     def of(self, aggregate: str) -> Iterator[int]:
         """The books of an aggregate, round and round."""
         if aggregate == "*":
-            return itertools.cycle(range(1, len(self.books)))
+            return itertools.cycle([i for i, book in enumerate(self.books) if book.startswith("agg-")])
         return itertools.cycle([i for i, book in enumerate(self.books) if book.startswith(aggregate + ".")])
 
 
@@ -132,7 +132,7 @@ async def main(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     remote = await NatsBus.connect(arguments.nats, name="bench-publisher", no_echo=True)
     bus = LinkedBus(LocalBus(), remote, ("orderbook.",), ("orderbook.snapshot",))
-    market = Market(arguments.aggregates, arguments.books, arguments.levels)
+    market = Market(arguments.aggregates, arguments.books, arguments.levels, arguments.hot)
     service = OrderbookService(bus, epoch_ms=time.time_ns() // 1_000_000)
     await service.start()
     await service.set_table(market.table)
@@ -165,4 +165,5 @@ if __name__ == "__main__":
     parser.add_argument("--aggregates", type=int, default=40)
     parser.add_argument("--books", type=int, default=125)
     parser.add_argument("--levels", type=int, default=5)
+    parser.add_argument("--hot", action=argparse.BooleanOptionalAction, default=True)
     asyncio.run(main(parser.parse_args()))

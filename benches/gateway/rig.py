@@ -162,10 +162,11 @@ def peer(kind: str, nats: str, http: int, cores: Cores) -> Any:
     return child(kind, command, cores=cores.server)
 
 
-def publisher(nats: str, cores: Cores, aggregates: int, books: int, levels: int) -> Any:
-    """The orderbook stage."""
+def publisher(nats: str, cores: Cores, aggregates: int, books: int, levels: int, hot: bool = True) -> Any:
+    """The orderbook stage; `hot`: with the book that all read."""
     command = [sys.executable, str(HERE / "publisher.py"), "--nats", nats]
     command += ["--aggregates", str(aggregates), "--books", str(books), "--levels", str(levels)]
+    command += ["--hot" if hot else "--no-hot"]
     return child("publisher", command, cores=cores.others, ready_s=60)
 
 

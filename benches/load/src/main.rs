@@ -2,7 +2,7 @@
 //!
 //! `wup-load --address HOST:PORT --clients N --pattern 'agg-{}.>' [--groups G]` opens N connections (client i
 //! subscribes to the pattern with `{}` = i mod G), prints one JSON line when every book has come, then obeys
-//! lines on its standard input: `measure SECONDS`, `stop N` (the first N clients read no more), `quit`. One
+//! lines on its standard input: `begin` and `end` of a measured window, `stop N` (the first N clients read no more), `quit`. One
 //! thread, one epoll. Ends by itself when its input ends or after `--limit` seconds.
 
 mod books;
@@ -70,6 +70,7 @@ struct Load {
     shared: Shared,
     commands: Receiver<String>,
     deadline: Instant,
+    began: Instant,
 }
 
 impl Load {
@@ -90,7 +91,8 @@ impl Load {
         let shared = Shared { books: Books::default(), stats: Stats::new()?, buffer: vec![0; 256 * 1024] };
         let deadline = Instant::now() + arguments.limit;
         let events = Events::with_capacity(1024);
-        Ok(Self { arguments, poll, events, clients: Vec::new(), shared, commands, deadline })
+        let clients = Vec::new();
+        Ok(Self { arguments, poll, events, clients, shared, commands, deadline, began: Instant::now() })
     }
 
     fn connect(&mut self, place: usize) -> Result<(), String> {
@@ -163,14 +165,8 @@ impl Load {
         Ok(())
     }
 
-    fn measure(&mut self, seconds: f64) -> Result<(), String> {
-        self.shared.stats = Stats::new()?;
-        let start = Instant::now();
-        let end = start + Duration::from_secs_f64(seconds);
-        while Instant::now() < end {
-            self.turn(end)?;
-        }
-        let took = start.elapsed().as_secs_f64();
+    fn report(&self) {
+        let took = self.began.elapsed().as_secs_f64();
         let (stats, checks) = (&self.shared.stats, self.shared.books.checks);
         println!(
             concat!(
@@ -194,7 +190,6 @@ impl Load {
             counts(&stats.notices),
             counts(&stats.closes),
         );
-        Ok(())
     }
 
     fn run(&mut self) -> Result<(), String> {
@@ -206,7 +201,12 @@ impl Load {
             };
             let (verb, value) = command.split_once(' ').unwrap_or((&command, ""));
             match verb {
-                "measure" => self.measure(value.parse().map_err(|_| format!("bad seconds {value:?}"))?)?,
+                "begin" => {
+                    self.shared.stats = Stats::new()?;
+                    self.began = Instant::now();
+                    println!(r#"{{"type":"begun"}}"#);
+                }
+                "end" => self.report(),
                 "stop" => {
                     let count: usize = value.parse().map_err(|_| format!("bad count {value:?}"))?;
                     self.clients.iter_mut().take(count).for_each(|client| client.stopped = true);
