@@ -47,6 +47,7 @@ def mapping(kalshi_rules: str | None = None) -> str:
             f'[[aggregate.market.leg]]\nplatform = "{platform}"\nevent = "{event}"\nmarket = "{market}"\n'
             f'polarity = "same"\nstatus = "confirmed"\nrules_sha256 = "{digest}"\nconfirmed_by = "human:ab"\n'
             "confirmed_at = 2026-11-20T10:00:00Z\n"
+            'evidence = { source = "human", fields = { polarity = "same" } }\n'
         )
     return text
 
@@ -450,7 +451,7 @@ async def test_wrong_settings_come_all_at_once(rest: VenueRest, tmp_path: Path) 
     with pytest.raises(SettingsError) as caught:
         EventService(settings, LocalBus(), "redis://127.0.0.1:1", catalogues)
     text = "\n".join(caught.value.problems)
-    for part in ("BIND_HOST", "'nyse:fed'", "'kalshi:'", "a.toml:1", "b.toml:8", "b.toml:16"):
+    for part in ("BIND_HOST", "'nyse:fed'", "'kalshi:'", "a.toml:1", "b.toml:8", "b.toml:17"):
         assert part in text
     for catalogue in catalogues.values():
         await catalogue.close()

@@ -18,6 +18,9 @@ def leg(platform: str, event: str, market: str, **changes: str) -> str:
         "confirmed_at": "2026-11-20T10:00:00Z",
         **changes,
     }
+    if fields["status"] in ('"confirmed"', '"suspended"') and "evidence" not in changes:
+        told = f'yes_subject = "?", polarity = {fields["polarity"]}'
+        fields["evidence"] = f'{{ source = "human", fields = {{ {told} }} }}'
     lines = [f"    {name} = {value}" for name, value in fields.items() if value]
     return "\n".join(["    [[aggregate.market.leg]]", *lines, ""])
 

@@ -78,7 +78,8 @@ def test_legs_on_one_line_are_still_two_legs() -> None:
     text = aggregate("a", market("wup1|a|k|s|-|p"))
     fields = (
         'platform = "kalshi", event = "E", market = "E-A", polarity = "same", status = "confirmed", '
-        'confirmed_by = "human:ab", confirmed_at = 2026-11-20T10:00:00Z, rules_sha256 = "' + "a" * 64 + '"'
+        'confirmed_by = "human:ab", confirmed_at = 2026-11-20T10:00:00Z, rules_sha256 = "' + "a" * 64 + '", '
+        'evidence = {source = "human", fields = {polarity = "same"}}'
     )
     (problem,) = problems(text + f"\n  leg = [{{{fields}}}, {{{fields}}}]\n")
     assert "twice" in problem
@@ -187,8 +188,23 @@ def test_only_strong_evidence_confirms_by_itself() -> None:
     """A machine may confirm with a deterministic key or a venue's cross-reference, with nothing else."""
     auto = {"confirmed_by": '"auto:sports-key"'}
     assert len(problems(game(leg("kalshi", "E", "E-A", **auto)))) == 1
-    assert len(problems(game(leg("kalshi", "E", "E-A", evidence='{source = "human"}', **auto)))) == 1
-    assert problems(game(leg("kalshi", "E", "E-A", evidence='{source = "deterministic_key"}', **auto))) == []
+    fields = 'fields = {polarity = "same"}'
+    assert (
+        len(problems(game(leg("kalshi", "E", "E-A", evidence=f'{{source = "human", {fields}}}', **auto))))
+        == 1
+    )
+    strong = f'{{source = "deterministic_key", {fields}}}'
+    assert problems(game(leg("kalshi", "E", "E-A", evidence=strong, **auto))) == []
+
+
+@pytest.mark.parametrize(
+    "evidence", ["", '{source = "human"}', '{source = "human", fields = {yes_subject = "x"}}']
+)
+def test_a_polarity_without_evidence_is_refused(evidence: str) -> None:
+    """Every confirmed leg says which polarity was confirmed, so that the word alone cannot be turned."""
+    (problem,) = problems(game(leg("kalshi", "E", "E-A", evidence=evidence)))
+    assert "without evidence of its polarity" in problem
+    assert "wup map review writes it" in problem
 
 
 @pytest.mark.parametrize("relation", ["subset", "superset", "overlap", "disjoint"])

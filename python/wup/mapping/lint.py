@@ -262,6 +262,12 @@ def _confirmed(leg: LegEntry) -> Iterator[str]:
             "fill them in, or "
             'set status = "proposed"'
         )
+    if leg.evidence is None or "polarity" not in leg.evidence.fields:
+        yield (
+            f"{leg.where}: {leg.status} leg without evidence of its polarity; say what was read: "
+            'evidence = { source = "human", fields = { yes_subject = "what YES pays on", '
+            'polarity = "same" or "inverted" } } (wup map review writes it)'
+        )
     automatic = leg.confirmed_by is not None and leg.confirmed_by.startswith("auto:")
     if automatic and (leg.evidence is None or leg.evidence.source == "human"):
         yield (

@@ -21,6 +21,7 @@ def _legs(aggregate: Aggregate, outcome: Outcome, venues: Sequence[str]) -> list
             "asset_id": item.assets[0],
             "inverted": item.inverted,
             "rules_sha256": item.rules_sha256,
+            "yes_subject": item.label or item.outcomes[0],
         }
         for event in aggregate.events
         for item in event.listings
@@ -75,18 +76,22 @@ def mapping_file(pairs: Sequence[Pair], *, version: int = 1) -> str:
             'tie = "impossible"',
         ]
         for leg in pair["legs"]:
+            polarity = "inverted" if leg["inverted"] else "same"
+            subject = _text(leg["yes_subject"] or pair["label"])
             lines += [
                 "",
                 "[[aggregate.market.leg]]",
                 f"platform = {_text(leg['platform'])}",
                 f"event = {_text(leg['event'])}",
                 f"market = {_text(leg['market_id'])}",
-                f'polarity = "{"inverted" if leg["inverted"] else "same"}"',
+                f'polarity = "{polarity}"',
                 'relation = "identity"',
                 'fungibility = "clean"',
                 'status = "confirmed"',
                 f'rules_sha256 = "{leg["rules_sha256"]}"',
                 'confirmed_by = "human:simulator"',
                 "confirmed_at = 2026-11-20T10:00:00Z",
+                f'evidence = {{ source = "human", fields = {{ yes_subject = {subject}, '
+                f'polarity = "{polarity}" }} }}',
             ]
     return "\n".join(lines) + "\n"
