@@ -99,6 +99,7 @@ bench: setup-dev ## Benchmarks: the core, beside its peers, and the orderbook se
 	$(BIN)/maturin develop --uv --locked --release --quiet
 	$(BIN)/pytest benches/core/bench_core.py --benchmark-columns=median,iqr,ops
 	$(BIN)/python benches/core/peers.py
+	$(BIN)/python benches/venues.py
 	$(BIN)/python benches/orderbook.py
 	$(BIN)/python benches/orderbook_http.py
 	@touch $(VENV)/.core

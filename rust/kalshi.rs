@@ -65,8 +65,8 @@ impl<'a> Delta<'a> {
         let frame = Frame::read(usual_text(frame)?, "orderbook_delta", read_body).ok()?;
         let body = frame.body;
         let (ticker, price, delta, side) = (body.ticker?, body.price?, body.delta?, body.side?);
-        let venue_us = body.ts_ms.and_then(|ms| ms.checked_mul(1_000));
-        if ticker.is_empty() || (body.other_stamp && venue_us.is_none()) {
+        let venue_us = stamp(body.ts_ms, body.other_stamp)?;
+        if ticker.is_empty() {
             return None;
         }
         let price = if side == Side::Ask && !use_yes_price { price.complement() } else { price };
@@ -83,11 +83,16 @@ impl<'a> Whole<'a> {
         let frame = Frame::read(usual_text(frame)?, "orderbook_snapshot", read).ok()?;
         let body = frame.body;
         let ticker = body.ticker.filter(|ticker| !ticker.is_empty())?;
-        let venue_us = body.ts_ms.and_then(|ms| ms.checked_mul(1_000));
-        if body.other_stamp && venue_us.is_none() {
-            return None;
-        }
+        let venue_us = stamp(body.ts_ms, body.other_stamp)?;
         Some(Self { sid: frame.sid, seq: frame.seq, id: frame.id, ticker, venue_us, book: body.book })
+    }
+}
+
+/// Milliseconds up to fifteen digits to microseconds; `None` for whatever else stands for a time.
+fn stamp(ts_ms: Option<i64>, other: bool) -> Option<Option<i64>> {
+    match ts_ms {
+        Some(ms) => (0..1_000_000_000_000_000).contains(&ms).then(|| Some(ms * 1_000)),
+        None => (!other).then_some(None),
     }
 }
 

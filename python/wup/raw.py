@@ -22,7 +22,8 @@ KINDS: frozenset[str] = frozenset(
 _KIND, _RX, _CONN, _N = "Wup-Kind", "Wup-Rx", "Wup-Conn", "Wup-N"
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for every frame, and a frozen one takes three times as long to make.
+@dataclass(slots=True)
 class Meta:
     """Beside the payload: what it is, when it was read, on which connection, its place there.
 

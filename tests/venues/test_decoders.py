@@ -156,6 +156,8 @@ CHANGE = poly_raw(BOOK.move(("BUY", "0.3", "5"), ("SELL", "0.39", "0")))
         ("kalshi", DELTA, b'"seq":7', b'"seq":18446744073709551615'),
         ("kalshi", DELTA, b'"ts_ms":1790363624342', b'"ts_ms":9223372036854775807'),
         ("kalshi", DELTA, b'"ts_ms":1790363624342', b'"x":1e999'),
+        ("kalshi", DELTA, b'"ts_ms":1790363624342', b'"ts_ms":-1'),
+        ("kalshi", DELTA, b'"ts_ms":1790363624342', b'"ts_ms":1000000000000000'),
         ("kalshi", DELTA, b'"0.0400"', b'"0"'),
         ("kalshi", WHOLE, b'"5.00"', b'"0.00"'),
         ("kalshi", WHOLE, b'"0.5500"', b'"1.0000"'),

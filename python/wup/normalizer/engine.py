@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wup.model import Instrument, Level
     from wup.normalizer.showing import Bad, Emit, Repair
     from wup.raw import Meta
-    from wup.venues.base import Output, Venue
+    from wup.venues.base import Venue
 
 Verdict = Callable[[str, str, str, str, str], None]
 """(platform, connection, asset, state, why): a clock made a leg leave; replay needs to be told."""
@@ -100,7 +100,12 @@ class Engine:
             if connection is None:
                 connection = self._adopt(meta)
             if connection is not None:
-                self._read(connection, connection.normaliser.sent, payload, meta.rx_us, now_us)
+                try:
+                    outputs = connection.normaliser.sent(payload, now_us)
+                except Exception as error:
+                    self._raised(connection, error, now_us)
+                else:
+                    self._showing.outputs(connection, outputs, meta.rx_us, now_us)
             return
         fields = self._fields(meta, payload)
         if fields is None:
@@ -146,25 +151,18 @@ class Engine:
         connection.n = meta.n
         if connection.silent:
             self._heard(connection, now_us)
-        self._read(connection, connection.normaliser.frame, payload, meta.rx_us, now_us)
-
-    def _read(
-        self,
-        connection: Connection,
-        reader: Callable[[bytes, int], list[Output]],
-        payload: bytes,
-        rx_us: int,
-        now_us: int,
-    ) -> None:
         try:
-            outputs = reader(payload, now_us)
+            outputs = connection.normaliser.frame(payload, now_us)
         except Exception as error:
-            # A normaliser never raises. If one does after all, what it holds is not to be trusted.
-            self._bad(connection.platform, "normaliser_error", repr(error))
-            self._lost(connection, "normaliser error", now_us)
+            self._raised(connection, error, now_us)
             return
         if outputs:
-            self._showing.outputs(connection, outputs, rx_us, now_us)
+            self._showing.outputs(connection, outputs, meta.rx_us, now_us)
+
+    def _raised(self, connection: Connection, error: Exception, now_us: int) -> None:
+        """A normaliser never raises. If one does after all, what it holds is not to be trusted."""
+        self._bad(connection.platform, "normaliser_error", repr(error))
+        self._lost(connection, "normaliser error", now_us)
 
     def _open(self, meta: Meta, fields: Mapping[str, Any]) -> Connection:
         venue = self._venues[meta.platform]

@@ -47,6 +47,7 @@ class PolymarketNormaliser:
         self._adapter = PolymarketAdapter()
         self._instruments = instruments
         self._hash_check = str(open_info.get("hash_check", "always"))
+        self._always = self._hash_check == "always"
         self._tokens: dict[str, Token] = {}
         self._markets: dict[str, Market] = {}
         # Assets that we subscribed and that have sent nothing yet, with their deadline.
@@ -388,11 +389,14 @@ class PolymarketNormaliser:
             return
         token.expected = expected or None
         token.stamp, token.best_bid, token.best_ask = stamp, best_bid, best_ask
-        provable = self._provable(token)
-        if provable and top is not False and not token.open and token.doubt_us is None and token.matches():
-            # Nearly every change: a transaction of one message, proven.
-            self._checks["match"] += 1
-            token.verified = True
+        provable = (
+            token.market.proven and token.expected is not None if self._always else self._provable(token)
+        )
+        whole = top is not False and not token.open and token.doubt_us is None
+        if whole and (not provable or token.matches()):
+            # Nearly every change: a transaction of one message, proven where it can be.
+            self._checks["match" if provable else "unknown"] += 1
+            token.verified = provable
             if (bids or asks) and not token.mirror:
                 out.append(BookChanged(token.id, bids, asks, token.venue_us))
             return
@@ -429,7 +433,7 @@ class PolymarketNormaliser:
         if self._hash_check == "sampled":
             token.checked += 1
             return token.open or token.doubt_us is not None or token.checked % SAMPLED == 0
-        return self._hash_check == "always"
+        return self._always
 
     def _show(self, token: Token, out: list[Output]) -> None:
         if token.held and not token.mirror:

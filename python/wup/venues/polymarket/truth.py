@@ -133,9 +133,18 @@ class Token:
     def matches(self) -> bool:
         """Does the book as it stands have the hash that was sent for it, with the facts as known?"""
         market = self.market
-        if self.expected is None or self.tick is None or market.min_size is None or market.neg_risk is None:
+        min_size, tick, neg_risk = market.min_size, self.tick, market.neg_risk
+        if self.expected is None or tick is None or min_size is None or neg_risk is None:
             return False
-        return self._try(market.min_size, self.tick, market.neg_risk, market.last)
+        found = self.book.polymarket_hash(
+            market.id, self.id, self.stamp, min_size, tick, neg_risk, market.last
+        )
+        if found != self.expected:
+            return False
+        if self.venue_us > market.last_us:
+            market.last_us = self.venue_us
+        market.last_known = True
+        return True
 
     def explain_trade(self) -> bool:
         """Try the prices that this transaction swept as the market's last trade price."""
