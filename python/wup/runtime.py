@@ -29,7 +29,7 @@ from wup.mapping.source import MappingSource
 from wup.metrics import REGISTRY
 from wup.metrics_server import MetricsServer
 from wup.normalizer.service import NormalizerService
-from wup.orderbook import OrderbookHttp, OrderbookService
+from wup.orderbook import EPOCHS_AHEAD_MS, OrderbookHttp, OrderbookService
 from wup.recorder import Recorder
 from wup.recorder.http import RecorderHttp
 from wup.recorder.stream import MappingLog, capture
@@ -198,6 +198,8 @@ class Process:
             saving.add(task)
             task.add_done_callback(saving.discard)
 
+        # Before the first epoch is given out: a process killed right after it must not be forgotten.
+        await keep(epoch + EPOCHS_AHEAD_MS)
         service = OrderbookService(
             self.bus,
             subject=self.settings.nats_subject,

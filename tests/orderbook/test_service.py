@@ -203,24 +203,6 @@ async def test_marks_name_what_changed() -> None:
         assert feed.marks[-1]["n"] == feed.marks[-2]["n"] + 1
 
 
-async def test_the_last_epoch_is_handed_over_for_keeping() -> None:
-    """The largest epoch given out is saved once a second when it has changed."""
-    saved: list[int] = []
-    async with Feed(save_epoch=saved.append) as feed:
-        await feed.start(table(K))
-        epoch = feed.take()[0]["epoch"]
-        feed.service.tick()
-        feed.service.tick()
-        assert saved == [epoch]
-
-
-async def test_a_stepped_back_clock_takes_no_epoch_back() -> None:
-    """wire.md section 3 rule 2: an epoch is larger than any before, whatever the wall clock says."""
-    async with Feed(epoch_ms=4_000_000_000_000) as feed:
-        await feed.start(table(K))
-        assert feed.take()[0]["epoch"] > 4_000_000_000_000
-
-
 def test_a_shard_more_moves_its_share_only() -> None:
     """Rendezvous hashing: from n to n+1 shards a book stays or moves to the new shard."""
     names = [f"agg-{i}" for i in range(2000)]

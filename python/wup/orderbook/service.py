@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _TICK_S = 1.0
 _ASK_AGAIN_US = 2_000_000
 _ASK_AT_ONCE = 500
+EPOCHS_AHEAD_MS = 20_000
+"""How far the epoch that is kept for the next process runs ahead, so that few writes are needed."""
 _OTHER = "other"
 """For counters: a platform that the mapping does not know, of which a stranger can invent any number."""
 
@@ -49,7 +51,8 @@ class OrderbookService:
     Args:
         epoch_ms: every book epoch given out is larger than this (wire.md section 3 rule 2).
         publish: whether changes, trades and marks go out (`PUBLISH_CHANGES`).
-        save_epoch: called once a second with the last epoch given out when it has changed.
+        save_epoch: keeps the number it is called with for the next process, which must start above it. It
+            reserves: no epoch given out before the next call is larger, so that a crash loses none.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class OrderbookService:
         self._publish_changes = publish
         self.shard, self.shards = shard
         self.store = BookStore(epoch_ms)
-        self._saved_epoch = self.store.last_epoch()
+        self._reserved_ms = 0
         self._save_epoch = save_epoch
         self.table: MappingTable = EMPTY
         self.contents = Contents()
@@ -271,10 +274,14 @@ class OrderbookService:
         self.agreement.tick(now_us)
         self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._asked))
         self._count_foreign()
-        epoch = self.store.last_epoch()
-        if epoch != self._saved_epoch and self._save_epoch is not None:
-            self._saved_epoch = epoch
-            self._save_epoch(epoch)
+        self._reserve_epochs()
+
+    def _reserve_epochs(self) -> None:
+        """Keep the reserve ahead of what the wall clock can make us give out until the next look."""
+        ahead_ms = max(self.store.last_epoch(), self._clock.now_us() // 1000) + EPOCHS_AHEAD_MS
+        if self._save_epoch is not None and ahead_ms - self._reserved_ms > EPOCHS_AHEAD_MS // 2:
+            self._reserved_ms = ahead_ms
+            self._save_epoch(ahead_ms)
 
     def _count_foreign(self) -> None:
         """Messages of assets that are not ours: other shards', or nobody's."""

@@ -1,0 +1,123 @@
+"""Restarts of the service and of its normalizers: epochs only grow, and nobody else is disturbed."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from orderbook.feeding import BOOK, OTHER, Feed, leg, table
+from wup import runtime, subjects
+from wup.clock import SYSTEM_CLOCK
+from wup.mapping.redis import connect, load_epoch
+from wup.orderbook import EPOCHS_AHEAD_MS
+
+K = leg("kalshi", "KXFED-26DEC-C25")
+P = leg("polymarket", "6519")
+H = leg("kalshi", "KX-H0", book=OTHER)
+
+
+def marks(feed: Feed, platform: str, instance: str, epoch: int, assets: dict[str, int]) -> None:
+    body = {"type": "marks", "epoch": epoch, "assets": assets}
+    feed.bus.publish(subjects.normalized_marks(platform, instance), orjson.dumps(body))
+
+
+@pytest.mark.parametrize("heard_first", ["marks", "snapshot", "update"])
+async def test_a_restarted_normalizer_disturbs_its_own_legs_only(heard_first: str) -> None:
+    """One of two normalizers comes back with a larger epoch before its marks were missed: its legs are asked
+    for, or taken as they come whole, and the other's legs and books get neither message nor request."""
+    async with Feed() as feed:
+        await feed.start(table(K, P, H))
+        for one in (K, P, H):
+            feed.book(one, [["0.52", "500"]], [])
+        marks(feed, "kalshi", "a", feed.epoch, {K.asset_id: 1, H.asset_id: 1})
+        marks(feed, "polymarket", "b", feed.epoch, {P.asset_id: 1})
+        feed.take()
+        feed.asked.clear()
+        seq = feed.service.store.book(BOOK).seq
+        later = feed.epoch + 7_000
+        if heard_first == "marks":
+            marks(feed, "polymarket", "b2", later, {P.asset_id: 5})
+        else:
+            body = {"type": heard_first, "platform": P.platform, "market_id": P.market_id}
+            body |= {"asset_id": P.asset_id, "epoch": later, "n": 5, "bids": [["0.51", "3"]], "asks": []}
+            subject = subjects.normalized(P.platform, P.market_id, P.asset_id)
+            feed.bus.publish(subject, orjson.dumps(body))
+        out = feed.take()
+        assert {message["book"] for message in out} == {BOOK}
+        legs = feed.service.store.book(BOOK).legs
+        assert legs["kalshi"]["state"] == "live"
+        if heard_first == "snapshot":
+            assert [message["type"] for message in out] == ["delta"]
+            assert feed.asked == []
+        else:
+            assert legs["polymarket"]["state"] == "resync"
+            assert [ask["assets"] for ask in feed.asked] == [[P.asset_id]]
+        assert feed.service.store.book(BOOK).seq == seq + len(out)
+        assert feed.service.store.book(OTHER).state == "live"
+        # The old process's silence is no news: its assets have another speaker now.
+        if heard_first == "marks":
+            feed.clock.advance(2.0)
+            marks(feed, "kalshi", "a", feed.epoch, {})
+            marks(feed, "polymarket", "b2", later, {})
+            feed.clock.advance(1.0)
+            feed.service.tick()
+            assert all(message["type"] != "status" for message in feed.take())
+
+
+async def test_a_clock_stepped_back_takes_no_epoch_back() -> None:
+    """wire.md section 3 rule 2: whatever the wall clock says, each epoch of a process is larger than the one
+    before, and a process that is killed right after a mapping change and started with a clock an hour behind
+    goes on above everything that was ever given out."""
+    kept: list[int] = []
+    given: list[int] = []
+    last = 0
+    for _ in range(4):
+        async with Feed(epoch_ms=last, save_epoch=kept.append) as feed:
+            # Every process starts with the same clock, which then runs back: time never goes on here.
+            kept.append(max(last, feed.clock.now_us() // 1000) + EPOCHS_AHEAD_MS)
+            await feed.start(table(K))
+            given += [m["epoch"] for m in feed.take() if m["why"] == "epoch"]
+            for version, step_s in ((2, 3.0), (3, -3600.0), (4, 0.0)):
+                feed.clock.us += round(step_s * 1_000_000)
+                feed.service.tick()
+                legs = (K, P) if version % 2 == 0 else (K,)
+                await feed.service.set_table(table(*legs, version=version))
+                given += [m["epoch"] for m in feed.take() if m["why"] == "epoch"]
+            # Killed here: no tick after the last mapping change.
+            last = kept[-1]
+    assert len(given) == 16
+    assert given == sorted(set(given))
+
+
+async def test_what_is_kept_is_ahead_of_every_epoch() -> None:
+    """The number that is kept was always larger than every epoch given out since, and is written seldom."""
+    kept: list[int] = []
+    async with Feed(save_epoch=kept.append) as feed:
+        kept.append(feed.clock.now_us() // 1000 + EPOCHS_AHEAD_MS)
+        await feed.start(table(K))
+        for version in range(2, 62):
+            feed.clock.advance(1.0)
+            feed.service.tick()
+            before = kept[-1]
+            await feed.service.set_table(table(*((K, P) if version % 2 == 0 else (K,)), version=version))
+            assert max(m["epoch"] for m in feed.take() if m.get("why") == "epoch") < before
+    assert 4 <= len(kept) <= 10
+
+
+async def test_the_reserve_is_in_redis_before_the_first_epoch(redis_url: str) -> None:
+    """A process put together as `wup orderbook` does it keeps its reserve before it opens a book, and the
+    next one starts above it."""
+    settings, venues = runtime.load_settings()
+    settings = settings.model_copy(update={"redis_url": redis_url, "http_port": 0})
+    client = connect(redis_url)
+    lasts = []
+    for _ in range(2):
+        async with runtime.Process(settings, venues) as process:
+            service, _ = await process.start_orderbook(0, "HTTP_PORT")
+            reserve = await load_epoch(client, "0")
+            await service.set_table(table(K))
+            lasts.append(service.store.last_epoch())
+            assert lasts[-1] < reserve
+            assert reserve > SYSTEM_CLOCK.now_us() // 1000
+    assert lasts[1] > lasts[0] + EPOCHS_AHEAD_MS // 2
+    await client.aclose()
