@@ -136,6 +136,39 @@ def test_suspended_legs(text: str, changes: dict[str, object], why: str) -> None
     assert any("game.toml:" in p and "rules" in p for p in compiler.problems()) == (why == "rules_changed")
 
 
+TEAMS = ("Texas Rangers", "New York Yankees")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "out", "reason"),
+    [
+        ({"line": "2.5"}, {}, ["KXGAME-TEX"], "has none"),
+        ({"label": "Texas"}, {"outcomes": TEAMS}, [], ""),
+        # The venue turned its outcomes round: what was same is inverted now.
+        ({"label": "Texas"}, {"outcomes": TEAMS[::-1]}, ["0x01-y"], "the opposite of"),
+        # The first leg is the odd one: it stays alone, which is a book of one venue and not a wrong merge.
+        ({"label": "New York Y"}, {"outcomes": TEAMS}, ["0x01-y"], "the opposite of"),
+        ({"label": "Boston"}, {"outcomes": TEAMS}, [], ""),
+    ],
+)
+def test_a_broken_invariant_suspends_the_leg(
+    ours: dict[str, object], theirs: dict[str, object], out: list[str], reason: str
+) -> None:
+    """A line that the market has not, or outcome names against the polarities: the later leg is out at once,
+    with the reason among the problems, and no two legs that are left contradict each other."""
+    table, compiler = compiled(game(TEX, POLY), kalshi(), polymarket())
+    assert [x.suspended for x in table.legs if x.book == BOOK] == [None, None]
+    compiler.set_event(kalshi(**ours))
+    compiler.set_event(polymarket(**theirs))
+    legs = [x for x in compiler.table(2).legs if x.book == BOOK]
+    assert [x.asset_id for x in legs if x.suspended is not None] == out
+    assert {x.suspended for x in legs} - {None} == ({"contradiction"} if out else set())
+    assert any(reason in problem for problem in compiler.problems()) if out else compiler.problems() == []
+    compiler.set_event(kalshi())
+    compiler.set_event(polymarket())
+    assert all(x.suspended is None for x in compiler.table(3).legs), "back when the venues' words are right"
+
+
 @pytest.mark.parametrize("status", ["resolved", "unlisted"])
 def test_what_leaves(status: str) -> None:
     """A resolved market's leg leaves; a market without a book has no leg."""

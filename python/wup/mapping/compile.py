@@ -5,8 +5,9 @@ Everything here is pure. Rules, in the order in which they decide about a leg:
 1. The venue lists no such market, or the event is not known yet: the leg stays out (`unknown`).
 2. The venue's market is resolved, or has no book yet: the leg leaves, with its result where there is one.
 3. Trading has ended and the result is awaited, the file suspends it, its rule text is not the one that was
-   confirmed, it is an "Other" outcome, or the venue halted it: suspended with the reason; its frames are
-   still followed, its book goes without it.
+   confirmed, it is an "Other" outcome, the venue halted it, or it contradicts its market's line or an
+   earlier leg in the venues' own words: suspended with the reason; its frames are still followed, its book
+   goes without it.
 4. Otherwise it is live.
 
 Legs that are only proposed, retired or rejected, or not clean and identical, do not own their market:
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wup import _core
 from wup.mapping.catalogue import VenueEventRecord, VenueMarket, rules_sha256
+from wup.mapping.contradiction import contradictions
 from wup.mapping.file import NO_FILES
 from wup.mapping.unified import Aggregate, Member, MemberState, UnifiedMarket, part_of, table_of
 
@@ -147,7 +149,13 @@ def compile_entry(entry: AggregateEntry, version: int, events: Mapping[EventKey,
         legs = [leg for leg in market.leg if owns(leg)]
         if not legs:
             continue
-        members = tuple(_member(leg, place, version, events, problems) for place, leg in enumerate(legs))
+        members = _consistent(
+            market,
+            legs,
+            [_member(leg, place, version, events, problems) for place, leg in enumerate(legs)],
+            events,
+            problems,
+        )
         markets.append(
             UnifiedMarket(
                 hid=_core.market_hash(market.key),
@@ -269,6 +277,32 @@ def _member(
             f"{rules_sha256(market.rules)}): suspended; read them again and confirm anew"
         )
     return member
+
+
+def _consistent(
+    market: MarketEntry,
+    legs: list[LegEntry],
+    members: list[Member],
+    events: Mapping[EventKey, VenueEventRecord],
+    problems: list[str],
+) -> tuple[Member, ...]:
+    """The members, those that are live and contradict the rest in the venues' words suspended."""
+    known = [
+        (leg, listed)
+        for leg, member in zip(legs, members, strict=True)
+        if member.state == "live"
+        and (listed := events[leg.platform, leg.event].market(leg.market)) is not None
+    ]
+    wrong: set[int] = set()
+    for leg, reason in contradictions(market, known):
+        problems.append(f"{leg.where}: {reason}")
+        wrong.add(id(leg))
+    if not wrong:
+        return tuple(members)
+    return tuple(
+        replace(member, state="suspended", why="contradiction") if id(leg) in wrong else member
+        for leg, member in zip(legs, members, strict=True)
+    )
 
 
 def _agreed(market: MarketEntry, members: tuple[Member, ...], problems: list[str]) -> str | None:

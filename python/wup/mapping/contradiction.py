@@ -1,0 +1,58 @@
+"""Legs of one market that the venues' own words contradict (mapping.md section 5, rules 2 and 4).
+
+Only contradictions are found: what cannot be compared says nothing. A person is told before publishing
+(`wup.mapping.lint_venues`); a leg that turns wrong later is suspended (`wup.mapping.compile`).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from wup.mapping.subjects import alike, subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from wup.mapping.catalogue import VenueMarket
+    from wup.mapping.file import LegEntry, MarketEntry
+
+
+def contradictions(
+    market: MarketEntry, known: Sequence[tuple[LegEntry, VenueMarket]]
+) -> Iterator[tuple[LegEntry, str]]:
+    """Each leg that may not stay, with the reason and what to do.
+
+    Of two legs that contradict each other it is the later one: without those named, no two of the rest do.
+    """
+    for place, (leg, listed) in enumerate(known):
+        yield from ((leg, reason) for reason in _line(market, leg, listed))
+        yield from ((leg, reason) for reason in _together(leg, listed, known[:place]))
+
+
+def _line(market: MarketEntry, leg: LegEntry, listed: VenueMarket) -> Iterator[str]:
+    """The venue's own number; an inverted handicap has the other sign."""
+    if listed.line is None:
+        return
+    wanted = market.key.split("|")[4]
+    if wanted == "-":
+        yield f"{leg.market} has the line {listed.line}, {market.key!r} has none; put the line into the key"
+    elif abs(Decimal(listed.line)) != abs(Decimal(wanted)):
+        yield f"{leg.market} has the line {listed.line}, the key {wanted}: another contract; retire the leg"
+
+
+def _together(
+    leg: LegEntry, listed: VenueMarket, before: Sequence[tuple[LegEntry, VenueMarket]]
+) -> Iterator[str]:
+    """By the subjects that YES pays: the same words cannot be both same and inverted."""
+    yes, counter = subjects(listed, leg.outcome)
+    for other, other_listed in before:
+        other_yes, other_counter = subjects(other_listed, other.outcome)
+        agree = alike(yes, other_yes)
+        opposite = alike(yes, other_counter) or alike(counter, other_yes)
+        if agree != opposite and agree != (leg.polarity == other.polarity):
+            relation = "the same as" if agree else "the opposite of"
+            yield (
+                f"YES of {leg.market} pays on {yes!r}, {relation} what {other.market} at {other.where} pays "
+                f"on ({other_yes!r}), but the polarities say otherwise; check both and turn one"
+            )
