@@ -54,7 +54,7 @@ class Market:
         asset = f"{platform}-{book}"
         n = self._n[book]
         n[leg] += 1
-        size = next(self._size) % 9_000 + 100
+        size = next(self._size) % 999_983 + 100
         prices = range(self.levels) if whole else (size % self.levels,)
         body = {
             "type": "snapshot" if whole else "update",

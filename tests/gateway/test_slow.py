@@ -204,3 +204,14 @@ async def test_stopped_reader_holds_little_in_the_kernel(engine: Engine, gateway
     assert 0 < unsent <= 2 * 65_536
     assert box.transport.get_write_buffer_size() <= 4 * 65_536
     await client.close()
+
+
+async def test_a_small_frame_does_not_wait(engine: Engine, gateway: Gateway, dial: Opener) -> None:
+    """Nagle's algorithm is off: a frame never waits for the acknowledgement of the one before (40 ms)."""
+    client = await dial(gateway)
+    await client.op("subscribe", books=[FED_25])
+    (connection,) = gateway._core.connections()
+    box = connection._box
+    assert box is not None
+    sock = box.transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
