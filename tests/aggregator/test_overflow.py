@@ -41,14 +41,8 @@ async def test_a_full_queue_to_nats_costs_books_not_the_read_loop(
         monkeypatch.setattr(nats, "_QUEUE_BYTES", 100_000)
         bus = apart.aggregator._bus
         assert isinstance(bus, nats.NatsBus)
-        client, gate = bus._client, asyncio.Event()
-        plain = client.publish
-
-        async def stuck(*arguments: object, **more: object) -> None:
-            await gate.wait()
-            await plain(*arguments, **more)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(client, "publish", stuck)
+        # As when the server has stopped reading: the socket's own buffers are full.
+        monkeypatch.setattr(nats, "_SOCKET_BYTES", 0)
         lost = {name: count("lost_records", name) for name in simulators.exchanges}
         dropped = sample("wup_dropped_total", queue="nats_out")
         await eventually(lambda: sample("wup_dropped_total", queue="nats_out") > dropped + 50, 20)
@@ -57,7 +51,7 @@ async def test_a_full_queue_to_nats_costs_books_not_the_read_loop(
         assert bus._queued <= 100_000
         for name, before in read.items():
             assert sample("wup_frames_total", platform=name) - before > 50
-        gate.set()
+        monkeypatch.setattr(nats, "_SOCKET_BYTES", 1 << 20)
         for name, before in lost.items():
             await eventually(lambda name=name, before=before: count("lost_records", name) > before, 10)  # type: ignore[misc]
         await eventually(apart.all_live, 30)

@@ -1,8 +1,9 @@
 """NATS core: push, at most once.
 
-The client reconnects for ever. Outbound messages wait in a bounded queue that one task drains, so that
-publishing is a plain call; what does not fit, or cannot travel while the server is away, is dropped and
-counted: the counters and marks of wire.md find it at the other end.
+nats-py connects, reconnects for ever and reads. Outbound messages wait in a bounded queue that is written to
+its socket at the end of the loop's turn, many at once, so that publishing is a plain call; what does not fit,
+or cannot travel while the server is away, is dropped and counted: the counters and marks of wire.md find it
+at the other end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from nats.errors import SlowConsumerError
 
 from wup import logs
 from wup.bus.base import Handler, Message, Queue, whole
+from wup.bus.command import publish_command
 from wup.errors import BusError
 from wup.logs import redacted
 from wup.metrics import DROPPED
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 _QUEUE_BYTES = 64 * 1024 * 1024
 _MESSAGE_BYTES = 512
 """What a waiting message takes beside its payload."""
+_BATCH_BYTES = 256 * 1024
+"""Written at once; then others have their turn."""
+_SOCKET_BYTES = 1024 * 1024
+"""What may wait in the socket: more waits in the queue, whose bound counts."""
+_RETRY_S = 0.005
 _READER_BYTES = 64 * 1024 * 1024
 _READER_MESSAGES = 65_536
 
@@ -88,11 +95,12 @@ class NatsBus:
         self._handled = 0
         self._left = 0
         self._slow_told = 0.0
-        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._turn: asyncio.Handle | None = None
+        self._framing: asyncio.Task[None] | None = None
         self._closing = False
         self._losses: list[Callable[[str], None]] = []
         self._subscriptions: set[ClientSubscription] = set()
-        self._writer = asyncio.create_task(self._write(), name=f"nats-writer-{name}")
 
     @classmethod
     async def connect(
@@ -157,30 +165,75 @@ class NatsBus:
             return False
         self._queue.append((subject, payload, headers, reply))
         self._queued += len(payload) + _MESSAGE_BYTES
-        if len(self._queue) == 1:
-            self._wake.set()
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self._write)
         return True
 
-    async def _write(self) -> None:
-        client = self._client
-        queue = self._queue
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while queue:
-                subject, payload, headers, reply = queue[0]
-                try:
-                    await client.publish(
-                        subject, payload, reply or "", headers=dict(headers) if headers is not None else None
-                    )
-                except Exception as problem:
-                    # One message that cannot be sent must not end the writer.
-                    DROPPED.labels("nats_out").inc()
-                    self._lost("unsent")
-                    logs.bad_input("bus", "", "unsent", subject, error=repr(problem))
-                queue.popleft()
-                self._queued -= len(payload) + _MESSAGE_BYTES
-                self._left += 1
+    def _write(self) -> None:
+        """Write what waits, as far as the socket takes it."""
+        self._turn = None
+        if self._framing is not None:
+            return
+        queue, client = self._queue, self._client
+        if not client.is_connected:
+            self._forget()
+            return
+        writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
+        if not isinstance(writer, asyncio.StreamWriter):
+            # NATS over WebSocket: the client frames it.
+            self._framing = self._loop.create_task(self._by_client(), name=f"nats-writer-{self._name}")
+            return
+        room = min(_BATCH_BYTES, _SOCKET_BYTES - writer.transport.get_write_buffer_size())
+        full = room <= 0
+        limit = client.max_payload
+        parts: list[bytes] = []
+        while queue and room > 0:
+            subject, payload, headers, reply = queue.popleft()
+            self._took(payload)
+            try:
+                command = publish_command(subject, payload, headers, reply, limit)
+            except BusError as problem:
+                self._unsent(subject, problem)
+                continue
+            parts += command
+            room -= len(command[0]) + len(payload)
+        if parts:
+            writer.write(b"".join(parts))
+        if full:
+            self._turn = self._loop.call_later(_RETRY_S, self._write)
+        elif queue:
+            self._turn = self._loop.call_soon(self._write)
+
+    async def _by_client(self) -> None:
+        queue, client = self._queue, self._client
+        while queue:
+            subject, payload, headers, reply = queue.popleft()
+            self._took(payload)
+            try:
+                await client.publish(
+                    subject, payload, reply or "", headers=dict(headers) if headers is not None else None
+                )
+            except Exception as problem:
+                self._unsent(subject, problem)
+        self._framing = None
+
+    def _took(self, payload: bytes) -> None:
+        self._queued -= len(payload) + _MESSAGE_BYTES
+        self._left += 1
+
+    def _unsent(self, subject: str, problem: Exception) -> None:
+        """One message that cannot be sent must not end the writing."""
+        DROPPED.labels("nats_out").inc()
+        self._lost("unsent")
+        logs.bad_input("bus", "", "unsent", subject, error=repr(problem))
+
+    def _forget(self) -> None:
+        """The server is away: what waited for it is too late."""
+        DROPPED.labels("nats_out").inc(len(self._queue))
+        self._left += len(self._queue)
+        self._queue.clear()
+        self._queued = 0
+        self._lost("disconnected")
 
     def _slow_reader(self) -> None:
         """Told for each message that is lost: one line of log a second."""
@@ -288,7 +341,9 @@ class NatsBus:
             if not self._queue or not self._client.is_connected:
                 break
             await asyncio.sleep(0.01)
-        self._writer.cancel()
+        for waiting in (self._turn, self._framing):
+            if waiting is not None:
+                waiting.cancel()
         try:
             if self._client.is_connected:
                 await asyncio.wait_for(self._client.flush(), 2)
