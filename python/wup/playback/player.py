@@ -74,6 +74,7 @@ class Player:
         self._checks: dict[tuple[str, str], int] = {}
         self.table: MappingTable = EMPTY
         """The mapping in force: the log's, or what was found."""
+        self._applied = False
         self.bad: dict[str, int] = {}
         self.changes = 0
         self.frames = 0
@@ -99,23 +100,35 @@ class Player:
     def record(self, meta: Meta, payload: bytes) -> None:
         """One record. Receive times never go back: a log that does is read as if it stood still."""
         self.records += 1
-        self._now_us = max(self._now_us, meta.rx_us)
-        if meta.kind == "start":
+        kind, rx_us = meta.kind, meta.rx_us
+        if rx_us > self._now_us:
+            self._now_us = rx_us
+        now_us = self._now_us
+        if kind == "frame" and self._engine is not None:
+            # Nearly all of a log: as little as possible around the engine.
+            self.frames += 1
+            if self._timers:
+                self._engine.timer(now_us)
+            self._engine.record(meta, payload, now_us)
+            if self._applied:
+                self._ask(self._engine)
+            return
+        if kind == "start":
             self._start(payload)
             return
         if self._engine is None:
             self._begin(meta.rx_us // 1000)
         engine = self._engine
         assert engine is not None
-        if meta.kind == "mapping":
+        if kind == "mapping":
             self._mapping(engine, payload)
             return
         if self._timers:
-            engine.timer(self._now_us)
-        if meta.kind == "catalog":
+            engine.timer(now_us)
+        if kind == "catalog":
             self._catalogued(meta.platform, payload)
-        self.frames += meta.kind == "frame"
-        engine.record(meta, payload, self._now_us)
+        self.frames += kind == "frame"
+        engine.record(meta, payload, now_us)
         self._ask(engine)
 
     def checks(self) -> dict[str, int]:
@@ -175,6 +188,7 @@ class Player:
             self._map_found()
         if self._suspended and subject in self._suspended.values():
             return
+        self._applied = True
         try:
             changes = self.store.apply(payload, self._now_us)
         except CoreError as error:
@@ -189,6 +203,7 @@ class Player:
 
     def _ask(self, engine: Engine) -> None:
         """Answer the store's wishes for snapshots, as the normalizer does on the bus."""
+        self._applied = False
         while wishes := self.store.take_resyncs():
             for platform, asset, _ in wishes:
                 if (platform, asset) not in self._suspended:

@@ -65,25 +65,33 @@ def records(
     """
     counters: dict[tuple[str, str], int] = {}
     for path in paths:
-        for number, line, error in _lines(path):
+        for first, lines, error in _lines(path):
+            for number, line in enumerate(lines, first):
+                try:
+                    fields = orjson.loads(line)
+                    frame = _frame(fields, counters)
+                    if frame is None:
+                        frame = _record(fields, counters, timeless=timeless)
+                except ValueError as problem:
+                    if line.strip():
+                        bad(BadLine(path, number, _said(problem)))
+                    continue
+                yield frame
             if error is not None:
-                bad(BadLine(path, number, error))
-                continue
-            if not line.strip():
-                continue
-            try:
-                record = _record(line, counters, timeless=timeless)
-            except ValueError as problem:
-                bad(BadLine(path, number, str(problem)))
-                continue
-            yield record
+                bad(BadLine(path, first + len(lines), error))
+
+
+def _said(problem: ValueError) -> str:
+    return f"no JSON: {problem}" if isinstance(problem, orjson.JSONDecodeError) else str(problem)
 
 
 def has_verdicts(paths: Sequence[str]) -> bool:
     """Did whoever recorded this take down the decisions of its clocks?"""
     for path in paths:
-        for _, line, error in _lines(path):
-            if error is None and b'"verdict"' in line:
+        for _, lines, _ in _lines(path):
+            for line in lines:
+                if b'"verdict' not in line:
+                    continue
                 try:
                     fields = orjson.loads(line)
                 except orjson.JSONDecodeError:
@@ -93,9 +101,9 @@ def has_verdicts(paths: Sequence[str]) -> bool:
     return False
 
 
-def _lines(path: str) -> Iterator[tuple[int, bytes, str | None]]:
-    """(line number, line, error) of one file; an error ends the file."""
-    number = 0
+def _lines(path: str) -> Iterator[tuple[int, list[bytes], str | None]]:
+    """(number of the first, lines, error) of one file, block by block; an error ends the file."""
+    number = 1
     with Path(path).open("rb") as file:
         packed = file.read(len(_ZSTD_MAGIC)) == _ZSTD_MAGIC
         file.seek(0)
@@ -104,14 +112,13 @@ def _lines(path: str) -> Iterator[tuple[int, bytes, str | None]]:
             for block in _unpacked(file) if packed else iter(lambda: file.read(_BLOCK), b""):
                 lines = (rest + block).split(b"\n")
                 rest = lines.pop()
-                for line in lines:
-                    number += 1
-                    yield number, line, None
+                yield number, lines, None
+                number += len(lines)
         except (OSError, zstandard.ZstdError) as error:
-            yield number + 1, b"", f"cannot be read further: {error}"
+            yield number, [], f"cannot be read further: {error}"
             return
         if rest:
-            yield number + 1, rest, None
+            yield number, [rest], None
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
@@ -132,11 +139,35 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
         raise zstandard.ZstdError("the file is cut off")
 
 
-def _record(line: bytes, counters: dict[tuple[str, str], int], *, timeless: bool) -> tuple[Meta, bytes]:
+def _frame(fields: Any, counters: dict[tuple[str, str], int]) -> tuple[Meta, bytes] | None:
+    """A frame with all its fields, as nearly every line is; None for everything else."""
     try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"no JSON: {error}") from None
+        rx_us, platform, connection = fields["rx_us"], fields["platform"], fields["conn"]
+        n, raw = fields["n"], fields["raw"]
+    except (KeyError, TypeError):
+        return None
+    if (
+        "kind" in fields
+        or type(rx_us) is not int
+        or type(n) is not int
+        or type(raw) is not str
+        or type(platform) is not str
+        or type(connection) is not str
+        or not platform
+        or not 0 <= rx_us <= LAST_US
+        or not 0 <= n <= LAST_N
+    ):
+        return None
+    counters[platform, connection] = n
+    return Meta("frame", platform, connection, rx_us, n), raw.encode()
+
+
+def _record(fields: Any, counters: dict[tuple[str, str], int], *, timeless: bool) -> tuple[Meta, bytes]:
+    """Any record.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not isinstance(fields, dict):
         raise ValueError("a record is a JSON object")
     kind = fields.get("kind", "frame")

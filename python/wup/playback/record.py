@@ -71,6 +71,10 @@ class RecordWriter:
         if text is not None:
             self._put(text)
 
+    def raw(self, line: bytes) -> None:
+        """One line as it is, with its newline."""
+        self._put(line)
+
     def flush(self) -> None:
         """What was written so far can be read by others, also when packed."""
         if self._packer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
@@ -111,9 +112,15 @@ class Replay:
             BusError: a stream that cannot be read.
         """
         self.begin(emit)
-        feed = self.feed
-        for meta, payload in self.records():
-            feed(meta, payload)
+        records = self.records()
+        for meta, payload in records:
+            self.feed(meta, payload)
+            if not self._silent:
+                break
+        # From here on every record goes straight to the player.
+        record = self.player.record
+        for meta, payload in records:
+            record(meta, payload)
 
     # --- one step at a time ------------------------------------------------------------------------
 
@@ -136,10 +143,7 @@ class Replay:
         if self._catalog:
             log = with_catalog(log, self._catalog)
         end_us = self._part.end_us
-        for record in log:
-            if end_us is not None and record[0].rx_us >= end_us:
-                break
-            yield record
+        return log if end_us is None else takewhile(lambda record: record[0].rx_us < end_us, log)
 
     def feed(self, meta: Meta, payload: bytes) -> None:
         """One record."""
