@@ -102,6 +102,8 @@ bench: setup-dev ## Benchmarks: the core, beside its peers, and the orderbook se
 	$(BIN)/python benches/venues.py
 	$(BIN)/python benches/orderbook.py
 	$(BIN)/python benches/orderbook_http.py
+	$(BIN)/python benches/recorder.py
+	$(BIN)/python benches/replay.py
 	@touch $(VENV)/.core
 
 .PHONY: bench-gateway

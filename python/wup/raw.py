@@ -8,7 +8,8 @@ records; `wup.normalizer.engine` is fed with them, live and in replay.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,16 @@ class Meta:
     def headers(self) -> dict[str, str]:
         """The form that travels."""
         return {_KIND: self.kind, _RX: str(self.rx_us), _CONN: self.connection, _N: str(self.n)}
+
+
+def read_frame(headers: Mapping[str, str] | None) -> tuple[str, int, int] | None:
+    """(connection, rx_us, n) of a frame's headers; None for every other message."""
+    if headers is None or headers.get(_KIND) != "frame":
+        return None
+    try:
+        return headers[_CONN], int(headers[_RX]), int(headers[_N])
+    except (KeyError, ValueError):
+        return None
 
 
 def read_meta(platform: str, headers: Mapping[str, str] | None) -> Meta | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
@@ -22,15 +23,15 @@ def line(meta: Meta, payload: bytes) -> bytes | None:
     """
     if meta.kind == "marks":
         return None
-    fields: dict[str, Any] = {} if meta.kind == "frame" else {"kind": meta.kind}
+    if meta.kind == "frame":
+        return frame_line(meta.platform, meta.connection, meta.rx_us, meta.n, payload)
+    fields: dict[str, Any] = {"kind": meta.kind}
     fields["rx_us"] = meta.rx_us
     if meta.platform:
         fields["platform"] = meta.platform
     if meta.connection:
         fields["conn"] = meta.connection
-    if meta.kind == "frame":
-        fields["n"] = meta.n
-    if meta.kind in ("frame", "sent"):
+    if meta.kind == "sent":
         try:
             fields["raw"] = payload.decode()
         except UnicodeDecodeError:
@@ -42,6 +43,26 @@ def line(meta: Meta, payload: bytes) -> bytes | None:
             raise ValueError(f"{meta.kind} record is no JSON object")
         fields.update((name, value) for name, value in body.items() if name not in _PLAIN)
     return orjson.dumps(fields) + b"\n"
+
+
+def frame_line(platform: str, connection: str, rx_us: int, n: int, payload: bytes) -> bytes:
+    """`line` of a frame, the same bytes with half the work."""
+    head = _head(platform, connection)
+    try:
+        raw = orjson.dumps(payload.decode())
+    except UnicodeDecodeError:
+        return b'{"rx_us":%d%b%d,"raw_b64":"%b"}\n' % (rx_us, head, n, base64.b64encode(payload))
+    return b'{"rx_us":%d%b%d,"raw":%b}\n' % (rx_us, head, n, raw)
+
+
+@lru_cache(maxsize=4096)
+def _head(platform: str, connection: str) -> bytes:
+    named = b"".join(
+        b",%b:%b" % (orjson.dumps(name), orjson.dumps(value))
+        for name, value in (("platform", platform), ("conn", connection))
+        if value
+    )
+    return named + b',"n":'
 
 
 class RecordWriter:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-LEVEL = 3
+LEVEL = 1
+"""On venue frames the higher levels cost more and pack no better (benches/recorder.py)."""
 
 
 class Journal:

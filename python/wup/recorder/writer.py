@@ -18,8 +18,8 @@ from wup import __version__, logs
 from wup.bus.base import Message
 from wup.errors import SettingsError
 from wup.metrics import DROPPED
-from wup.playback.record import line
-from wup.raw import read_meta
+from wup.playback.record import frame_line, line
+from wup.raw import read_frame, read_meta
 from wup.recorder.metrics import DROPPED_QUEUE, RECORD_ERRORS, RECORDING
 from wup.recorder.state import State, closes
 
@@ -48,6 +48,7 @@ _BEHIND_TURN = 256
 _TURN_BYTES = 1 << 16
 _BREATH_S = 0.00005
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_SUBJECTS = 262_144
 _OVERHEAD = 512
 """What a queued message takes beside its payload."""
 
@@ -105,6 +106,7 @@ class Writer:
         self._claimed = False
         self._seen_us = clock.now_us()
         self._durable: list[tuple[str, str]] = []
+        self._platforms: dict[str, str] = {}
         self._block = 0
         self._why: str | None = STARTING
         self._cause = STARTING
@@ -194,12 +196,13 @@ class Writer:
         records = size = 0
         turn = _TURN_RECORDS if len(self._queue) < _BEHIND_RECORDS else _BEHIND_TURN
         # What arrives meanwhile is for the next turn: by then something else may be due.
+        popleft, take = self._queue.popleft, self._message
         for _ in range(len(self._queue)):
-            item = self._queue.popleft()
-            if isinstance(item, Message):
+            item = popleft()
+            if type(item) is Message:
                 length = len(item.payload) + _OVERHEAD
                 self._out += length
-                self._message(item)
+                take(item)
                 records += 1
                 size += length
                 if records >= turn or size >= _TURN_BYTES:
@@ -209,8 +212,8 @@ class Writer:
             elif isinstance(item, Table):
                 self._state.set_table(item.table, item.rx_us, item.epoch)
                 for text in self._state.table():
-                    self._add(text, item.rx_us, frame=False)
-            else:
+                    self._add(text, item.rx_us)
+            elif isinstance(item, Barrier):
                 try:
                     self._flush()
                 except OSError as error:
@@ -220,6 +223,10 @@ class Writer:
                 self._flush()
 
     def _message(self, message: Message) -> None:
+        frame = read_frame(message.headers)
+        if frame is not None:
+            self._frame(message, *frame)
+            return
         tokens = message.subject.split(".", 2)
         platform = tokens[1] if len(tokens) > 1 else ""
         meta = read_meta(platform, message.headers)
@@ -229,9 +236,8 @@ class Writer:
         self._seen_us = max(self._seen_us, meta.rx_us)
         kind = meta.kind
         try:
-            if kind == "frame" or kind == "sent":
+            if kind == "sent":
                 if not self._state.knows(meta):
-                    # How it was opened says how it is to be read; its marks will tell within a second.
                     logs.bad_input(STAGE, platform, "no_open", meta.connection)
                     return
             elif kind in ("start", "catalog", "mapping"):
@@ -240,20 +246,39 @@ class Writer:
             else:
                 opened = self._state.record(meta, message.payload)
                 if opened is not None:
-                    self._add(opened, meta.rx_us, frame=False)
+                    self._add(opened, meta.rx_us)
                     self._refill([(platform, meta.connection)])
             text = line(meta, message.payload)
         except ValueError as error:
             logs.bad_input(STAGE, platform, "bad_record", message.payload, error=str(error))
             return
         if text is not None:
-            self._add(text, meta.rx_us, frame=kind == "frame")
+            self._add(text, meta.rx_us)
 
-    def _add(self, text: bytes, rx_us: int, *, frame: bool) -> None:
+    def _frame(self, message: Message, connection: str, rx_us: int, n: int) -> None:
+        """Nearly every message: as little work as possible."""
+        platform = self._platforms.get(message.subject)
+        if platform is None:
+            if len(self._platforms) >= _SUBJECTS:
+                self._platforms.clear()
+            platform = self._platforms[message.subject] = message.subject.split(".", 2)[1]
+        if rx_us > self._seen_us:
+            self._seen_us = rx_us
+        if (platform, connection) not in self._state.connections:
+            # How it was opened says how it is to be read; its marks will tell within a second.
+            logs.bad_input(STAGE, platform, "no_open", connection)
+        elif self._why is not None:
+            self._dropped += 1
+        else:
+            text = frame_line(platform, connection, rx_us, n, message.payload)
+            self._journal.add(text, rx_us, frame=True)
+            self._block += len(text)
+
+    def _add(self, text: bytes, rx_us: int) -> None:
         if self._why is not None:
             self._dropped += 1
             return
-        self._journal.add(text, rx_us, frame=frame)
+        self._journal.add(text, rx_us, frame=False)
         self._block += len(text)
 
     def _flush(self) -> None:
