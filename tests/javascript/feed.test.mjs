@@ -226,7 +226,7 @@ test("one book that the gateway does not know does not keep the others from thei
   await clock.pass(200);
   assert.deepEqual(ws.sent.at(-1).books, ["a.b.yes"]);
   ws.answer({ type: "error", code: "rate_limited", message: "no", retry: true });
-  await clock.pass(400);
+  await clock.pass(2_000);
   assert.equal(ws.sent.length, 4);
   assert.deepEqual(ws.sent.at(-1).books, ["a.b.yes"]);
   feed.close();
@@ -256,6 +256,76 @@ test("streams are apart: depth and interval have their own book, and unsubscribi
   feed.close();
 });
 
+test("subscriptions may overlap: a pattern is asked for once, and what is held is shown first", async () => {
+  const { feed, ws } = world();
+  const first = collect(feed, ">");
+  ws.say(SNAPSHOT);
+  ws.say(DELTA);
+  const second = collect(feed, [">", BOOK]);
+  assert.deepEqual(ws.sent.at(-1).books, [BOOK]);
+  const shown = feed.subscribe(">");
+  assert.equal(ws.sent.length, 2);
+  await settle();
+  assert.deepEqual(second.seen, ["snapshot"]);
+  const { message, book } = (await shown.next()).value;
+  assert.equal(new LiveBook().apply(message), "exact");
+  assert.deepEqual([message.seq, message.digest, message.title], [book.seq, DELTA.digest, SNAPSHOT.title]);
+  first.subscription.close();
+  shown.close();
+  assert.equal(ws.sent.length, 2);
+  ws.say(STATUS);
+  assert.deepEqual(second.seen, ["snapshot", "status"]);
+  second.subscription.close();
+  assert.deepEqual(ws.sent.at(-1), { op: "unsubscribe", books: [">", BOOK], id: "3" });
+  assert.equal(feed.books.size, 0);
+  feed.close();
+});
+
+test("a refused operation takes nobody along who only counted on it", async () => {
+  const { feed, ws } = world();
+  const wrong = feed.subscribe([BOOK, "a..b"]);
+  const right = collect(feed, BOOK);
+  assert.equal(ws.sent.length, 1);
+  ws.answer({ type: "error", code: "bad_pattern", message: "no", at: 1, retry: false });
+  await assert.rejects(wrong.done, Refused);
+  assert.deepEqual(ws.sent.at(-1), { op: "subscribe", books: [BOOK], id: "2" });
+  ws.say(SNAPSHOT);
+  assert.deepEqual(right.seen, ["snapshot"]);
+  feed.close();
+});
+
+test("operations go out in order, 30 at once and then 15 a second, on every connection anew", async () => {
+  const { feed, clock, made, ws } = world({ random: () => 0 });
+  for (let at = 0; at < 60; at += 1) feed.subscribe(`x.${at}.yes`);
+  const burst = ws.sent.length;
+  assert.ok(burst === 30 || burst === 31, `${burst}`);
+  await clock.pass(1_000);
+  assert.ok(ws.sent.length >= 45 && ws.sent.length <= 46, `${ws.sent.length}`);
+  await clock.pass(1_500);
+  assert.deepEqual(ws.sent.map(({ books: [book] }) => book), Array.from({ length: 60 }, (_, at) => `x.${at}.yes`));
+  for (const id of ["59", "60"]) {
+    ws.say({ type: "error", id, code: "rate_limited", message: "slow down", retry: true });
+  }
+  await clock.pass(1_500);
+  assert.deepEqual(ws.sent.slice(60).map(({ books: [book] }) => book), ["x.58.yes", "x.59.yes"]);
+  ws.end(1006);
+  await clock.pass(1);
+  made[1].open();
+  assert.equal(made[1].sent.length, burst);
+  feed.close();
+});
+
+test("trades reach each subscription that asked for them, with the book in its form", () => {
+  const { feed, ws } = world();
+  const plain = collect(feed, BOOK);
+  const full = collect(feed, "fed-2026-12.>", { trades: true });
+  const top = collect(feed, BOOK, { depth: 1, trades: true });
+  ws.say({ type: "trade", book: BOOK, platform: "kalshi", price: "0.53", size: "10", side: "buy" });
+  ws.say({ type: "trade", book: "a.b.yes", platform: "kalshi", price: "0.53", size: "10", side: "buy" });
+  assert.deepEqual([plain.seen, full.seen, top.seen], [[], ["trade"], ["trade"]]);
+  feed.close();
+});
+
 test("a venue's asset stands for the book that it feeds", async () => {
   const { feed, ws } = world();
   const { seen } = collect(feed, "kalshi:KXFED-26DEC-C25");
@@ -268,6 +338,7 @@ test("a venue's asset stands for the book that it feeds", async () => {
 test("a slow reader loses the oldest events, is told how many, and its books are exact", async () => {
   const { feed, ws } = world();
   const subscription = feed.subscribe(BOOK, { limit: 2 });
+  await settle();
   for (let turn = 0; turn < 5; turn += 1) ws.say(SNAPSHOT);
   const first = (await subscription.next()).value;
   assert.deepEqual([first.type, first.count], ["dropped", 3]);
@@ -307,9 +378,9 @@ test("the token goes first, in the auth operation, never in the address", async 
   feed.close();
 });
 
-test("list reads all pages, and an answer that never comes is an error once the connection goes", async () => {
+test("listBooks reads all pages, and an answer that never comes is an error once the connection goes", async () => {
   const { feed, ws } = world();
-  const list = feed.list("fed-2026-12.>");
+  const list = feed.listBooks("fed-2026-12.>");
   ws.answer({ type: "books", books: [{ book: "a" }], next: "a" });
   await settle();
   assert.deepEqual(ws.sent.at(-1), { op: "list", match: "fed-2026-12.>", after: "a", id: "2" });

@@ -21,6 +21,8 @@ from wup.bus import LocalBus
 from wup.web import CONTENT_SECURITY_POLICY, assets
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wup.gateway import Gateway
 
 NODES = [bundled(), *filter(None, [installed()])]
@@ -252,6 +254,44 @@ async def test_a_wrong_token_ends_it(start: Starter, tmp_path: Any) -> None:
         assert "4401" in (await client.until("failed"))["why"]
 
 
+EXAMPLES = re.findall(
+    r"^```js\n(.*?)^```$", (HERE.parents[1] / "docs" / "clients.md").read_text(), re.MULTILINE | re.DOTALL
+)
+
+
+def test_there_are_examples() -> None:
+    """docs/clients.md shows the loop and the callback."""
+    assert len(EXAMPLES) >= 2
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+async def test_examples_of_the_docs(engine: Engine, gateway: Gateway, tmp_path: Path, example: str) -> None:
+    """A reader who copies an example of docs/clients.md gets books and no error."""
+    script = example.replace("ws://127.0.0.1:8082/ws", url(gateway)).replace("./wup.js", str(WEB / "wup.js"))
+    assert url(gateway) in script
+    file = tmp_path / "example.mjs"
+    file.write_text(script)
+    process = await asyncio.create_subprocess_exec(
+        bundled(), str(file), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+    async def trade() -> None:
+        while True:
+            engine.step()
+            await asyncio.sleep(0.02)
+
+    market = asyncio.create_task(trade())
+    try:
+        async with asyncio.timeout(20):
+            out, errors = await process.communicate()
+    finally:
+        market.cancel()
+        if process.returncode is None:
+            process.kill()
+    assert (process.returncode, errors) == (0, b"")
+    assert FED_25.encode() in out
+
+
 # --- as files ----------------------------------------------------------------------------------------
 
 
@@ -287,7 +327,7 @@ def test_types_name_what_the_module_exports() -> None:
     assert len(own) > 10
     declared = set(re.findall(r"export (?:const|function|class) (\w+)", types))
     assert declared == set(own)
-    internal = {"put", "end", "request"}  # of Subscription: the feed's side
+    internal = {"put", "end", "options"}  # of Subscription: the feed's side
     for name, members in own.items():
         body = re.search(rf"export class {name}\b.*?^}}", types, re.DOTALL | re.MULTILINE)
         for member in members:

@@ -1,11 +1,11 @@
-// The list of events at the side: found with `list`, filtered by what is typed, chosen by link.
+// The list of events at the side: found by asking the gateway, filtered by what is typed, chosen by link.
 import { by, h, write } from "./dom.js";
 
 const OFTEN_MS = 1_000;
 const SELDOM_MS = 5_000;
 const SOON_MS = 400;
 
-/** Groups the answers of `list` into events. */
+/** Groups books into events. */
 export function grouped(books) {
   const events = new Map();
   for (const { book, title, label, state } of books) {
@@ -86,7 +86,7 @@ export class Events {
     if (!feed.connected) return;
     let wait = SELDOM_MS;
     try {
-      const events = grouped(await feed.list(">"));
+      const events = grouped(await feed.listBooks(">"));
       if (events.length === 0) wait = OFTEN_MS;
       this.#draw(events);
       this.#onList(events);

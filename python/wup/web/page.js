@@ -63,7 +63,7 @@ function drawTrades() {
       "tr",
       { class: side === "buy" ? "buy" : "sell" },
       h("td", {}, clock(ts?.venue ?? ts?.recv ?? 0)),
-      h("td", {}, book.label ?? book.id),
+      h("td", {}, book?.label ?? message.book),
       h("td", { title: platform }, h("i", { class: `swatch leg-${colour(platform)}` }), h("span", { class: "unseen" }, platform), ` ${side}`),
       h("td", { class: "number price" }, price),
       h("td", { class: "number" }, grouped(size)),

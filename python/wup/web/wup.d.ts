@@ -97,6 +97,8 @@ export class LiveBook {
   bids(count?: number): Level[];
   /** As last known, best first, at most `count`. Worth something only while `exact`. */
   asks(count?: number): Level[];
+  /** What is held, in the form of a snapshot message. */
+  snapshot(why?: string): Message;
   /** Something outside the stream is in doubt: not exact until the next snapshot. */
   doubt(): void;
   /**
@@ -118,7 +120,8 @@ export interface BookEvent {
 /** A trade in a book, in the coordinates of its stream. */
 export interface TradeEvent {
   readonly type: "trade";
-  readonly book: LiveBook;
+  /** Null while the book has not come. */
+  readonly book: LiveBook | null;
   readonly message: Message;
   readonly why: null;
   readonly count: 0;
@@ -148,6 +151,8 @@ export interface SubscribeOptions {
   everyMs?: EveryMs;
   /** Trades too. */
   trades?: boolean;
+  /** What the gateway does when this client reads too slowly: newest state only, or close 4490. */
+  onSlow?: "conflate" | "disconnect";
   /** Events that wait for a slow reader before the oldest are dropped (65,536). */
   limit?: number;
   /** Called for each event as it happens; there is nothing to iterate over then. */
@@ -161,6 +166,7 @@ export class Subscription implements AsyncIterableIterator<AnyEvent> {
   readonly depth: Depth | null;
   readonly everyMs: EveryMs | null;
   readonly trades: boolean;
+  readonly onSlow: "conflate" | "disconnect";
   /** Resolves when the subscription ends; rejects with `Refused` or `FeedError`. */
   readonly done: Promise<void>;
   /** Rejects with `Refused` when the gateway refused the patterns, with `FeedError` when the feed failed. */
@@ -248,13 +254,19 @@ export class Feed extends EventTarget {
   get silentMs(): number;
   /** The book of one stream, if it has come. */
   book(id: string, stream?: { depth?: Depth | null; everyMs?: EveryMs | null }): LiveBook | undefined;
-  /** Events of all books that match, from now on and after every reconnect. */
+  /**
+   * Events of all books that match, from now on and after every reconnect. Subscriptions may overlap: each gets
+   * the events of what it asked for, and first a `snapshot` of books that the feed holds already.
+   */
   subscribe(patterns: string | Iterable<string>, options?: SubscribeOptions): Subscription;
   /** Stop one subscription; books that no other one reads are dropped. */
   unsubscribe(subscription: Subscription): void;
   /** The books that match, all pages. */
-  list(match?: string): Promise<Array<{ book: string; title?: string; label?: string; state: BookState }>>;
-  /** Sends an operation (without `id`); resolves with its answer, rejects with `Refused`, or when disconnected. */
+  listBooks(match?: string): Promise<Array<{ book: string; title?: string; label?: string; state: BookState }>>;
+  /**
+   * Sends an operation (without `id`), in order and never faster than the gateway allows; what is refused for
+   * now (`retry`) is asked again. Resolves with its answer, rejects with `Refused`, or when disconnected.
+   */
   request(operation: { op: string; [field: string]: unknown }): Promise<Message>;
   /** Disconnect and end all subscriptions. */
   close(): void;

@@ -23,7 +23,10 @@ const RATE_WAIT_MS = 10_000;
 const RESYNC_MS = 50;
 const RESYNC_MAX_MS = 5_000;
 const RESYNC_AT_ONCE = 200;
-const REFUSED_WAIT_MS = 1_000;
+const AGAIN_MS = 1_000;
+// The contract allows 20 operations a second and 40 at once; a gateway set to less says `rate_limited`.
+const BURST = 30;
+const INTERVAL_MS = 1_000 / 15;
 const QUEUE_LIMIT = 65_536;
 const FATAL_CLOSES = new Set([1002, 1003, 1007, 1009, 4400, 4401, 4403]);
 const RATE_CLOSE = 4429;
@@ -310,6 +313,20 @@ export class LiveBook {
     return this.#asks.top(count);
   }
 
+  /** What is held, in the form of a snapshot message. */
+  snapshot(why = "subscribe") {
+    const { id: book, epoch, seq, digest, state, crossed, mapping, title, label, legs } = this;
+    const list = (level) => [level.price, level.size, level.legs];
+    const options = {};
+    if (this.depth !== null) options.depth = this.depth;
+    if (this.everyMs !== null) options.every_ms = this.everyMs;
+    const bids = this.bids().map(list);
+    const asks = this.asks().map(list);
+    const ts = {};
+    const type = "snapshot";
+    return { type, book, epoch, seq, digest, state, crossed, why, mapping, title, label, legs, bids, asks, ts, ...options };
+  }
+
   /** Something outside the stream is in doubt: not exact until the next snapshot. */
   doubt() {
     this.exact = false;
@@ -497,6 +514,7 @@ export class Subscription {
     this.depth = options.depth ?? null;
     this.everyMs = options.everyMs ?? null;
     this.trades = options.trades === true;
+    this.onSlow = options.onSlow ?? "conflate";
     this.#limit = options.limit ?? QUEUE_LIMIT;
     this.#onEvent = options.onEvent ?? null;
     /** Resolves when the subscription ends, rejects when the gateway refused it or the feed failed. */
@@ -507,13 +525,14 @@ export class Subscription {
     this.done.catch(() => {});
   }
 
-  /** The `subscribe` message, without its id. */
-  request() {
-    const body = { op: "subscribe", books: this.patterns };
-    if (this.depth !== null) body.depth = this.depth;
-    if (this.everyMs !== null) body.every_ms = this.everyMs;
-    if (this.trades) body.trades = true;
-    return body;
+  /** The options of the `subscribe` message that are not the defaults. */
+  options() {
+    const options = {};
+    if (this.depth !== null) options.depth = this.depth;
+    if (this.everyMs !== null) options.every_ms = this.everyMs;
+    if (this.trades) options.trades = true;
+    if (this.onSlow !== "conflate") options.on_slow = this.onSlow;
+    return options;
   }
 
   put(event) {
@@ -591,6 +610,62 @@ export class Subscription {
   }
 }
 
+/** Which patterns a feed has asked for: each once with its options, however many subscriptions share it. */
+class Wanted {
+  #holders = new Map();
+
+  static #keys(subscription) {
+    const options = JSON.stringify(subscription.options());
+    return [...new Set(subscription.patterns)].map((pattern) => ({ pattern, key: `${pattern} ${options}` }));
+  }
+
+  /** Holds all its patterns; returns those that nobody held before. */
+  add(subscription) {
+    const fresh = [];
+    for (const { pattern, key } of Wanted.#keys(subscription)) {
+      const holders = this.#holders.get(key);
+      if (holders === undefined) {
+        this.#holders.set(key, [subscription]);
+        fresh.push(pattern);
+      } else {
+        holders.push(subscription);
+      }
+    }
+    return fresh;
+  }
+
+  /** Lets go of all its patterns; returns those that nobody holds any more. */
+  remove(subscription) {
+    const free = [];
+    for (const { pattern, key } of Wanted.#keys(subscription)) {
+      const holders = this.#holders.get(key) ?? [];
+      const rest = holders.filter((held) => held !== subscription);
+      if (rest.length === holders.length) continue;
+      if (rest.length > 0) {
+        this.#holders.set(key, rest);
+      } else {
+        this.#holders.delete(key);
+        free.push(pattern);
+      }
+    }
+    return free;
+  }
+
+  /** Who else counts on a pattern that this one asked for. */
+  heirs(subscription) {
+    const found = new Set();
+    for (const { key } of Wanted.#keys(subscription)) {
+      const [first, ...others] = this.#holders.get(key) ?? [];
+      if (first === subscription) for (const other of others) found.add(other);
+    }
+    return [...found];
+  }
+
+  clear() {
+    this.#holders.clear();
+  }
+}
+
 const streamKey = (book, depth, everyMs) =>
   depth === null && everyMs === null ? book : `${book} ${depth ?? ""} ${everyMs ?? ""}`;
 
@@ -631,8 +706,13 @@ export class Feed extends EventTarget {
   #routes = new Map();
   #assets = new Map();
   #byId = new Map();
+  #wanted = new Wanted();
+  #operations = [];
   #answers = new Map();
   #nextId = 0;
+  #asked = 0;
+  #freeAt = 0;
+  #paceTimer = null;
   #doubtful = new Set();
   #resyncTimer = null;
   #resyncMs = RESYNC_MS;
@@ -684,7 +764,10 @@ export class Feed extends EventTarget {
     return this.books.get(streamKey(id, depth, everyMs));
   }
 
-  /** Events of all books that match, from now on and after every reconnect. */
+  /**
+   * Events of all books that match, from now on and after every reconnect. Subscriptions may overlap: each gets
+   * the events of what it asked for, and first a `snapshot` of books that the feed holds already.
+   */
   subscribe(patterns, options = {}) {
     const list = typeof patterns === "string" ? [patterns] : [...patterns];
     if (list.length === 0) throw new RangeError("at least one pattern");
@@ -695,19 +778,25 @@ export class Feed extends EventTarget {
     }
     this.#subscriptions.push(subscription);
     this.#routes.clear();
-    if (this.#up) this.#askFor(subscription);
+    if (this.#up) {
+      queueMicrotask(() => this.#showHeld(subscription));
+      this.#askFor(subscription);
+    }
     return subscription;
   }
 
   /** Stop one subscription; books that no other one reads are dropped. */
   unsubscribe(subscription) {
     if (!this.#forget(subscription)) return;
-    if (this.#up) this.request({ ...subscription.request(), op: "unsubscribe" }).catch(() => {});
+    const free = this.#wanted.remove(subscription);
+    if (this.#up && free.length > 0) {
+      this.request({ op: "unsubscribe", books: free, ...subscription.options() }).catch(() => {});
+    }
     subscription.end();
   }
 
   /** The books that match, all pages. */
-  async list(match = ">") {
+  async listBooks(match = ">") {
     const found = [];
     let after = null;
     do {
@@ -718,14 +807,15 @@ export class Feed extends EventTarget {
     return found;
   }
 
-  /** Sends an operation (without `id`); resolves with its answer, rejects with `Refused`, or when disconnected. */
+  /**
+   * Sends an operation (without `id`), in order and never faster than the gateway allows; what is refused for
+   * now (`retry`) is asked again. Resolves with its answer, rejects with `Refused`, or when disconnected.
+   */
   request(body) {
     if (!this.#up) return Promise.reject(new FeedError("not connected"));
-    this.#nextId += 1;
-    const id = String(this.#nextId);
     return new Promise((resolve, reject) => {
-      this.#answers.set(id, { resolve, reject });
-      this.#ws.send(JSON.stringify({ ...body, id }));
+      this.#operations.push({ body, resolve, reject, first: (this.#asked += 1) });
+      this.#sendOperations();
     });
   }
 
@@ -772,6 +862,8 @@ export class Feed extends EventTarget {
     this.#up = true;
     this.#heardAt = this.#timers.now();
     this.#count = 0;
+    this.#freeAt = this.#heardAt;
+    this.#wanted.clear();
     this.stats.connects += 1;
     if (this.#token !== null) this.request({ op: "auth", token: this.#token }).catch(() => {});
     for (const subscription of [...this.#subscriptions]) {
@@ -832,10 +924,14 @@ export class Feed extends EventTarget {
     this.#ws = null;
     this.#timers.clearTimeout(this.#watchTimer);
     this.#timers.clearTimeout(this.#resyncTimer);
+    this.#timers.clearTimeout(this.#paceTimer);
     this.#resyncTimer = null;
+    this.#paceTimer = null;
     this.#doubtful.clear();
     if (ws !== null && ws.readyState < 2) ws.close(code);
-    for (const { reject } of this.#answers.values()) reject(new FeedError("disconnected"));
+    for (const { reject } of [...this.#operations.splice(0), ...this.#answers.values()]) {
+      reject(new FeedError("disconnected"));
+    }
     this.#answers.clear();
     if (!this.#up) return;
     this.#up = false;
@@ -939,11 +1035,12 @@ export class Feed extends EventTarget {
   }
 
   #trade(message) {
-    for (const book of this.#byId.get(message.book) ?? []) {
-      const key = streamKey(book.id, book.depth, book.everyMs);
-      for (const subscription of this.#route(key, book)) {
-        if (subscription.trades) subscription.put(new FeedEvent("trade", book, message));
-      }
+    const { book: id } = message;
+    if (typeof id !== "string") return;
+    for (const subscription of this.#subscriptions) {
+      if (!subscription.trades || !this.#belongs(subscription, id)) continue;
+      const book = this.books.get(streamKey(id, subscription.depth, subscription.everyMs)) ?? null;
+      subscription.put(new FeedEvent("trade", book, message));
     }
   }
 
@@ -960,18 +1057,27 @@ export class Feed extends EventTarget {
   #route(key, book) {
     let route = this.#routes.get(key);
     if (route === undefined) {
-      const assets = this.#assets.get(book.id) ?? [];
       route = this.#subscriptions.filter(
-        (held) =>
-          held.depth === book.depth &&
-          held.everyMs === book.everyMs &&
-          held.patterns.some((pattern) =>
-            pattern.includes(":") ? assets.includes(pattern) && !book.id.endsWith(".no") : matches(pattern, book.id),
-          ),
+        (held) => held.depth === book.depth && held.everyMs === book.everyMs && this.#belongs(held, book.id),
       );
       this.#routes.set(key, route);
     }
     return route;
+  }
+
+  #belongs(subscription, id) {
+    const assets = this.#assets.get(id) ?? [];
+    return subscription.patterns.some((pattern) =>
+      pattern.includes(":") ? assets.includes(pattern) && !id.endsWith(".no") : matches(pattern, id),
+    );
+  }
+
+  #showHeld(subscription) {
+    for (const [key, book] of this.books) {
+      if (book.exact && this.#route(key, book).includes(subscription)) {
+        subscription.put(new FeedEvent("snapshot", book, book.snapshot()));
+      }
+    }
   }
 
   #tell(key, book, event) {
@@ -980,26 +1086,55 @@ export class Feed extends EventTarget {
 
   // --- operations ---
 
+  #sendOperations() {
+    while (this.#operations.length > 0 && this.#paceTimer === null) {
+      const operation = this.#operations.shift();
+      this.#nextId += 1;
+      const id = String(this.#nextId);
+      this.#answers.set(id, operation);
+      this.#ws.send(JSON.stringify({ ...operation.body, id }));
+      const now = this.#timers.now();
+      this.#freeAt = Math.max(this.#freeAt, now) + INTERVAL_MS;
+      const ahead = this.#freeAt - now - BURST * INTERVAL_MS;
+      if (ahead > 0) this.#later(ahead);
+    }
+  }
+
+  #later(ms) {
+    this.#paceTimer = this.#timers.setTimeout(() => {
+      this.#paceTimer = null;
+      this.#sendOperations();
+    }, ms);
+  }
+
   #answered(message) {
-    const waiting = typeof message.id === "string" ? this.#answers.get(message.id) : undefined;
-    if (waiting === undefined) return;
+    const operation = typeof message.id === "string" ? this.#answers.get(message.id) : undefined;
+    if (operation === undefined) return;
     this.#answers.delete(message.id);
-    if (message.type === "error") waiting.reject(new Refused(message));
-    else waiting.resolve(message);
+    if (message.type !== "error") {
+      operation.resolve(message);
+    } else if (message.retry !== true) {
+      operation.reject(new Refused(message));
+    } else {
+      // In front and in the old order, and nothing else meanwhile.
+      this.#operations.unshift(operation);
+      this.#operations.sort((a, b) => a.first - b.first);
+      this.#timers.clearTimeout(this.#paceTimer);
+      this.#later(AGAIN_MS * (1 + this.#random()));
+    }
   }
 
   #askFor(subscription) {
-    this.request(subscription.request()).catch((error) => {
-      if (!(error instanceof Refused) || !this.#subscriptions.includes(subscription)) return;
-      if (error.retry) {
-        const ws = this.#ws;
-        this.#timers.setTimeout(() => {
-          if (ws === this.#ws && this.#subscriptions.includes(subscription)) this.#askFor(subscription);
-        }, REFUSED_WAIT_MS * (1 + this.#random()));
-        return;
-      }
-      this.#forget(subscription);
+    const fresh = this.#wanted.add(subscription);
+    if (fresh.length === 0) return;
+    this.request({ op: "subscribe", books: fresh, ...subscription.options() }).catch((error) => {
+      if (!(error instanceof Refused) || !this.#forget(subscription)) return;
+      const heirs = this.#wanted.heirs(subscription);
+      this.#wanted.remove(subscription);
       subscription.end(error);
+      // Who counted on this question asks for itself.
+      for (const heir of heirs) this.#wanted.remove(heir);
+      for (const heir of heirs) this.#askFor(heir);
     });
   }
 
@@ -1037,11 +1172,10 @@ export class Feed extends EventTarget {
     if (batch.length === 0 || !this.#up) return;
     for (const id of batch) this.#doubtful.delete(id);
     this.request({ op: "resync", books: batch }).catch((error) => {
-      if (!(error instanceof Refused)) return;
-      // All or nothing: without the one that is not known there, or later, the others are asked for again.
-      const left = error.code === "unknown_book" ? batch.filter((_, at) => at !== error.at) : batch;
-      for (const id of left) {
-        if ((this.#byId.get(id) ?? []).some((book) => !book.exact)) this.#resync(id);
+      if (!(error instanceof Refused) || error.at === null) return;
+      // All or nothing: the others are asked for again without the one that is not known there.
+      for (const [at, id] of batch.entries()) {
+        if (at !== error.at && (this.#byId.get(id) ?? []).some((book) => !book.exact)) this.#resync(id);
       }
     });
     if (this.#doubtful.size > 0) this.#resyncTimer = this.#timers.setTimeout(() => this.#sendResync(), RESYNC_MS);
