@@ -115,6 +115,7 @@ bench-gateway: setup-dev ## Fan-out of the gateway with up to 5,000 clients, bes
 .PHONY: soak
 soak: setup-dev ## The long forms of the seeded runs and of recovery: about half an hour
 	WUP_MODEL_SEEDS=2000 WUP_MODEL_NATS_SEEDS=50 $(BIN)/pytest -n 2 tests/orderbook/test_model.py --timeout 1800
+	WUP_MAPPING_SEEDS=1000 $(BIN)/pytest -n 2 tests/mapping/test_versions_never_mix.py --timeout 1800
 	WUP_FAULT_SEEDS=200 $(BIN)/pytest -n 2 tests/sim/test_random_faults.py --timeout 1800
 	MARKET_RUN_SEEDS=4000 SOCKET_RUN_SEEDS=60 $(BIN)/pytest -n 2 --dist load tests/venues/test_market_run.py tests/venues/test_socket_run.py
 	$(BIN)/pytest -n 2 -m slow --timeout 1800

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -63,3 +64,35 @@ async def test_reasons(service: EventService, rest: VenueRest) -> None:
         code, output = await run(*arguments)
         assert code == 2, output
         assert reason in output
+
+
+async def test_a_token_is_shown(
+    rest: VenueRest, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the service asks for tokens: without one the command names the option, with one it works."""
+    rest.gamma["fed"] = gamma_event("fed", [gamma_market(1)])
+    digest = hashlib.sha256(b"secret").hexdigest()
+    tokens, own = tmp_path / "tokens.json", tmp_path / "token"
+    granted = f'{{"tokens": [{{"sha256": "{digest}", "scopes": [">"]}}]}}'
+    for path, text in ((tokens, granted), (own, "secret")):
+        path.write_text(text)
+        path.chmod(0o600)
+    settings = Settings(mappings=str(tmp_path), events_http_port=0, tokens_file=str(tokens))
+    catalogues = {"polymarket": PolymarketCatalogue(rest.urls)}
+    service = EventService(settings, LocalBus(), redis_url, catalogues)
+    await service.start()
+    try:
+        url = f"http://127.0.0.1:{service.port}"
+        code, output = await run("track", "polymarket:fed", "--url", url)
+        assert (code, service.tracked) == (2, set())
+        assert "--token-file" in output
+        code, output = await run("track", "polymarket:fed", "--url", url, "--token-file", str(own))
+        assert (code, service.tracked) == (0, {("polymarket", "fed")}), output
+        monkeypatch.setenv("EVENTS_TOKEN_FILE", str(own))
+        code, output = await run("untrack", "polymarket:fed", "--url", url)
+        assert (code, service.tracked) == (0, set()), output
+        own.chmod(0o644)
+        code, output = await run("track", "polymarket:fed", "--url", url)
+        assert (code, "--token-file" in output) == (2, True)
+    finally:
+        await service.stop()

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 from starlette.responses import Response
+from structlog.testing import capture_logs
 
 from events.venue_rest import VenueRest, gamma_event, gamma_market, kalshi_event, kalshi_market, token
 from wup import _core, subjects
@@ -545,3 +546,16 @@ async def test_garbage_in_redis_is_repaired(start: Start, follow: Any, redis: Re
     assert after.books == before.books
     assert (await redis.hget("aggregate:polymarket-fed", "title")) == b"Event fed"
     assert service.version == after.version
+
+
+async def test_a_name_that_no_venue_has(start: Start, http: httpx2.AsyncClient, rest: VenueRest) -> None:
+    """`EVENT_SLUG=nonsense` is said in the log with what to check, and by /readyz; the other events go on."""
+    with capture_logs() as logs:
+        service = await start(event_slug=("nonsense", "fed"))
+        await service.settled()
+    told = [line for line in logs if line["event"].startswith("the venue has no such event")]
+    assert [(line["platform"], line["slug"]) for line in told] == [("polymarket", "nonsense")]
+    body = (await http.get(f"http://127.0.0.1:{service.port}/readyz")).json()
+    assert body["ready"]
+    assert body["degraded"] == ["events_missing"]
+    assert body["missing"] == ["polymarket:nonsense"]

@@ -198,8 +198,11 @@ class Discovery:
             self.attempts[slug] = Attempt(outcome, self._clock.now_us(), detail)
         if outcome != "ok" and (before is None or before.outcome != outcome):
             logs.bad_input("events", self.platform, f"event_{outcome}", detail)
+            said = "event not fetched"
+            if outcome == "missing":
+                said = "the venue has no such event: check its name, and PLATFORM: before another venue's"
             logs.log("events").warning(
-                "event not fetched",
+                said,
                 platform=self.platform,
                 slug=logs.clean(slug),
                 outcome=outcome,

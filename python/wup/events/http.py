@@ -289,11 +289,15 @@ def _health(app: FastAPI, service: EventService) -> None:
         degraded = [f"{name}_down" for name in down]
         if service.files_problems:
             degraded.append("mapping_files_refused")
+        missing = service.missing()
+        if missing:
+            degraded.append("events_missing")
         body = {
             "ready": not reasons,
             "reasons": reasons,
             "degraded": degraded,
             "mapping": service.version,
             "waiting": service.waiting,
+            **({"missing": missing[:100]} if missing else {}),
         }
         return _json(body, 503 if reasons else 200)

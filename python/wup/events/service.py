@@ -165,6 +165,15 @@ class EventService:
             if key in keys
         ]
 
+    def missing(self) -> list[str]:
+        """Followed events that their venue says it does not have, as `PLATFORM:SLUG`."""
+        return sorted(
+            f"{platform}:{slug}"
+            for platform, discovery in self.discoveries.items()
+            for slug, attempt in discovery.attempts.items()
+            if attempt.outcome == "missing"
+        )
+
     def attempt(self, key: EventKey) -> Attempt | None:
         """The last attempt to fetch a followed event."""
         discovery = self.discoveries.get(key[0])
