@@ -7,6 +7,7 @@ import hashlib
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
@@ -21,8 +22,8 @@ pytestmark = pytest.mark.timeout(150)
 
 
 async def test_stages_as_processes_give_the_same_books(nats_url: str, redis_url: str, tmp_path: Path) -> None:
-    """With NATS_URL and REDIS_URL set, the five stages run apart and a client sees exact, live books of both
-    events, the same ids as in one process."""
+    """With NATS_URL and REDIS_URL set, the six stages run apart, the normalizer too, and a client sees exact,
+    live books of both events, the same ids as in one process; the aggregator tells how its venues are."""
     mapping = tmp_path / "mapping.toml"
     async with AsyncExitStack() as stack:
         sim = await stack.enter_async_context(
@@ -40,8 +41,10 @@ async def test_stages_as_processes_give_the_same_books(nats_url: str, redis_url:
         http = (await orderbook.until("ready"))["http"]
         events = await stack.enter_async_context(command("events", env=env))
         await events.until("ready")
-        aggregator = await stack.enter_async_context(command("aggregator", env=env))
-        await aggregator.until("ready")
+        normalizer = await stack.enter_async_context(command("normalizer", env=env))
+        await normalizer.until("ready")
+        aggregator = await stack.enter_async_context(command("aggregator", env={**env, "NORMALIZE": "off"}))
+        metrics = (await aggregator.until("ready"))["metrics"]
         gateway = await stack.enter_async_context(
             command("gateway", env={**env, "ORDERBOOK_SERVICE_URL": f"http://127.0.0.1:{http}"})
         )
@@ -63,5 +66,11 @@ async def test_stages_as_processes_give_the_same_books(nats_url: str, redis_url:
             for pair in ready["pairs"]
         }
         assert set(plain.books) == expected
-        for running in (gateway, aggregator, events, orderbook, sim):
+        async with httpx2.AsyncClient() as http_client:
+            health = (await http_client.get(f"http://127.0.0.1:{metrics}/healthz")).json()
+            ready_now = await http_client.get(f"http://127.0.0.1:{metrics}/readyz")
+        one = {"connections": 1, "open": 1, "breaker": "closed", "unplaced": 0}
+        assert health["venues"] == {"kalshi": one, "polymarket": one}
+        assert ready_now.status_code == 200
+        for running in (gateway, aggregator, normalizer, events, orderbook, sim):
             assert await running.end() == 0
