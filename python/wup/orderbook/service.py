@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -21,6 +21,7 @@ from wup.orderbook.contents import Contents
 from wup.orderbook.gauges import Gauges
 from wup.orderbook.shard import shard_of
 from wup.orderbook.upstream import Upstream
+from wup.orderbook.wishes import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,20 +30,11 @@ if TYPE_CHECKING:
     from wup.bus import Bus, Message, Subscription
 
 _TICK_S = 1.0
-_ASK_AGAIN_US = 2_000_000
 _ASK_AT_ONCE = 500
 EPOCHS_AHEAD_MS = 20_000
 """How far the epoch that is kept for the next process runs ahead, so that few writes are needed."""
 _OTHER = "other"
 """For counters: a platform that the mapping does not know, of which a stranger can invent any number."""
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A wish for a snapshot: when it came up, and when it was last sent. Wall time, microseconds."""
-
-    first_us: int
-    last_us: int
 
 
 class OrderbookService:
@@ -81,7 +73,7 @@ class OrderbookService:
         self._foreign = 0
         self._foreign_sample = ""
         self._suspended: set[tuple[str, str]] = set()
-        self._asked: dict[tuple[str, str], _Asked] = {}
+        self._wishes = Wishes()
         self._lost_on_bus: str | None = None
         self._upstream = Upstream()
         self._answers = SnapshotAnswers(bus, self.store, clock.now_us)
@@ -136,7 +128,7 @@ class OrderbookService:
         self.contents = Contents(mine)
         self.agreement.follow(mine)
         known = set(self._known.values())
-        self._asked = {key: asked for key, asked in self._asked.items() if key in known}
+        self._wishes.keep(known)
         self._send(changes)
         wanted = asked_for(self.store, was_suspended & known)
         self._ask(wanted, "join")
@@ -170,10 +162,13 @@ class OrderbookService:
             self._send(self.store.set_leg_state(*key, "resync", "gap", now_us))
             self._ask([key], "unreadable")
             return
-        if self._asked and key in self._asked and message.payload.startswith(b'{"type":"s'):
-            # A snapshot, or a state that says why there is none: the question is answered.
-            asked = self._asked.pop(key)
-            RESYNC_TIME.stage(key[0]).observe(max(0, now_us - asked.first_us))
+        if self._wishes and message.payload.startswith(b'{"type":"s'):
+            # A snapshot, or a state that says why there is none: the question, if there was one, is answered.
+            took_us = self._wishes.answered(key, now_us)
+            if took_us is not None:
+                RESYNC_TIME.stage(key[0]).observe(took_us)
+                if self._wishes.room:
+                    self._send_wishes()
         if changes:
             self._send(changes)
             self._latency.observe(self._clock.now_us() - now_us)
@@ -229,15 +224,19 @@ class OrderbookService:
         if why == "reconnected":
             self._lost_on_bus = why
 
-    def _ask(self, keys: Iterable[tuple[str, str]], why: str) -> None:
+    def _ask(self, keys: Iterable[tuple[str, str]], why: str, *, anew: bool = False) -> None:
         """Ask the normalizers for fresh snapshots; asked again until something comes."""
-        now_us = self._clock.now_us()
+        wanted = [key for key in keys if key not in self._suspended]
+        self._wishes.add(wanted, why, self._clock.now_us(), anew=anew)
+        self._send_wishes()
+
+    def _send_wishes(self) -> None:
+        for why, keys in self._wishes.next(self._clock.now_us()).items():
+            self._request(keys, why)
+
+    def _request(self, keys: Iterable[tuple[str, str]], why: str) -> None:
         by_platform: dict[str, list[str]] = {}
         for platform, asset in keys:
-            if (platform, asset) in self._suspended:
-                continue
-            before = self._asked.get((platform, asset))
-            self._asked[platform, asset] = _Asked(now_us if before is None else before.first_us, now_us)
             by_platform.setdefault(platform, []).append(asset)
         for platform, assets in by_platform.items():
             for start in range(0, len(assets), _ASK_AT_ONCE):
@@ -256,23 +255,24 @@ class OrderbookService:
     def tick(self) -> None:
         """Once a second: silent upstreams, unanswered questions, marks, epochs."""
         now_us = self._clock.now_us()
+        silent: list[tuple[str, str]] = []
         for platform, asset in self._upstream.silent(self._clock.monotonic()):
             if (platform, asset) in self._suspended:
                 # The mapping's word about it stays in force.
                 continue
             with contextlib.suppress(CoreError):
                 self._send(self.store.set_leg_state(platform, asset, "down", "upstream_silent", now_us))
-                self._asked.setdefault((platform, asset), _Asked(now_us, now_us))
+                silent.append((platform, asset))
         if self._lost_on_bus is not None:
             why, self._lost_on_bus = self._lost_on_bus, None
-            self._ask([(leg.platform, leg.asset_id) for leg in self.table.legs], f"bus_{why}")
-        late = [key for key, asked in self._asked.items() if now_us - asked.last_us >= _ASK_AGAIN_US]
-        self._ask(late, "again")
+            self._ask([(leg.platform, leg.asset_id) for leg in self.table.legs], f"bus_{why}", anew=True)
+        self._request(self._wishes.late(now_us), "again")
+        self._ask(silent, "upstream_silent")
         if self._publish_changes:
             for payload in self.store.marks(str(self.shard), now_us):
                 self._bus.publish(subjects.orderbook_marks(str(self.shard)), payload)
         self.agreement.tick(now_us)
-        self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._asked))
+        self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._wishes))
         self._count_foreign()
         self._reserve_epochs()
 
