@@ -104,6 +104,7 @@ bench: setup-dev ## Benchmarks: the core, beside its peers, and the orderbook se
 	$(BIN)/python benches/orderbook_http.py
 	$(BIN)/python benches/recorder.py
 	$(BIN)/python benches/replay.py
+	$(BIN)/python benches/js_client.py
 	@touch $(VENV)/.core
 
 .PHONY: bench-gateway

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -21,6 +22,7 @@ from wup.bus import LocalBus
 from wup.web import CONTENT_SECURITY_POLICY, assets
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from wup.gateway import Gateway
@@ -254,9 +256,13 @@ async def test_a_wrong_token_ends_it(start: Starter, tmp_path: Any) -> None:
         assert "4401" in (await client.until("failed"))["why"]
 
 
-EXAMPLES = re.findall(
-    r"^```js\n(.*?)^```$", (HERE.parents[1] / "docs" / "clients.md").read_text(), re.MULTILINE | re.DOTALL
-)
+def examples(page: str) -> list[str]:
+    """The JavaScript blocks of a page."""
+    text = (HERE.parents[1] / page).read_text()
+    return re.findall(r"^```js\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+EXAMPLES = examples("docs/clients.md")
 
 
 def test_there_are_examples() -> None:
@@ -264,12 +270,13 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 2
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-async def test_examples_of_the_docs(engine: Engine, gateway: Gateway, tmp_path: Path, example: str) -> None:
-    """A reader who copies an example of docs/clients.md gets books and no error."""
+@contextlib.asynccontextmanager
+async def running(
+    engine: Engine, gateway: Gateway, file: Path, example: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """An example as a program of its own, with a market that moves."""
     script = example.replace("ws://127.0.0.1:8082/ws", url(gateway)).replace("./wup.js", str(WEB / "wup.js"))
     assert url(gateway) in script
-    file = tmp_path / "example.mjs"
     file.write_text(script)
     process = await asyncio.create_subprocess_exec(
         bundled(), str(file), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -283,13 +290,33 @@ async def test_examples_of_the_docs(engine: Engine, gateway: Gateway, tmp_path: 
     market = asyncio.create_task(trade())
     try:
         async with asyncio.timeout(20):
-            out, errors = await process.communicate()
+            yield process
     finally:
         market.cancel()
         if process.returncode is None:
             process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+async def test_examples_of_the_docs(engine: Engine, gateway: Gateway, tmp_path: Path, example: str) -> None:
+    """A reader who copies an example of docs/clients.md gets books and no error."""
+    async with running(engine, gateway, tmp_path / "example.mjs", example) as process:
+        out, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
     assert FED_25.encode() in out
+
+
+async def test_readme(engine: Engine, gateway: Gateway, tmp_path: Path) -> None:
+    """The JavaScript client of the README prints books for as long as it runs."""
+    (example,) = examples("README.md")
+    async with running(engine, gateway, tmp_path / "example.mjs", example) as process:
+        assert process.stdout is not None
+        seen = b""
+        while seen.count(b"priceMicros") < 3:
+            line = await process.stdout.readline()
+            assert line
+            seen += line
 
 
 # --- as files ----------------------------------------------------------------------------------------
