@@ -100,6 +100,8 @@ bench: setup-dev ## Benchmarks: the core, beside its peers, and the orderbook se
 	$(BIN)/pytest benches/core/bench_core.py --benchmark-columns=median,iqr,ops
 	$(BIN)/python benches/core/peers.py
 	$(BIN)/python benches/venues.py
+	$(BIN)/python benches/aggregator.py
+	$(BIN)/python benches/venue_client.py
 	$(BIN)/python benches/orderbook.py
 	$(BIN)/python benches/orderbook_http.py
 	$(BIN)/python benches/recorder.py
@@ -122,6 +124,7 @@ soak: setup-dev ## The long forms of the seeded runs and of recovery: about half
 	$(BIN)/pytest -n 2 -m slow --timeout 1800
 	WUP_IDENTITY_SECS=600 $(BIN)/pytest tests/recorder/test_identity.py -k long
 	$(BIN)/python tests/end_to_end/recovery.py --kills 20
+	$(BIN)/python tests/aggregator/soak.py --minutes 10
 
 .PHONY: wheel
 wheel: setup-dev ## A release wheel in dist/
