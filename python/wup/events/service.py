@@ -22,7 +22,7 @@ from wup.events.http import make_app
 from wup.events.publisher import Publisher
 from wup.http_guard import HttpGuard
 from wup.http_server import HttpServer
-from wup.mapping.catalogue import EventNotFound
+from wup.mapping.catalogue import EventNotFound, dated
 from wup.mapping.compile import Compiler
 from wup.mapping.file import NO_FILES, MappingFiles
 from wup.mapping.lint import load_checked
@@ -247,6 +247,7 @@ class EventService:
     def _found(self, event: VenueEventRecord) -> None:
         """A fetched event: kept without the venue's own JSON, which goes to Redis only."""
         key = (event.platform, event.slug)
+        event = dated(event, self.events.get(key))
         self._publisher.event_fetched(event)
         self._keep(key, replace(event, raw={}, markets=tuple(replace(m, raw={}) for m in event.markets)))
 
@@ -267,15 +268,15 @@ class EventService:
         for key in await store.event_keys() - set(wanted):
             self._publisher.event_dropped(key)
         for key in dict.fromkeys(wanted):
-            if key in self.events:
-                continue
             try:
                 found = await store.event(*key)
             except BadRecord as error:
                 logs.bad_input("events", key[0], "bad_record", f"event:{key[0]}:{key[1]}: {error}")
                 continue
-            if found is not None and key not in self.events:
-                self._keep(key, found[0])
+            if found is not None:
+                # What was fetched meanwhile is newer; since when its facts hold, an earlier run may know.
+                newer = self.events.get(key)
+                self._keep(key, found[0] if newer is None else dated(newer, found[0]))
         rounds = [discovery.first_round.wait() for discovery in self.discoveries.values()]
         try:
             # One first version with everything in it, if the venues are quick.

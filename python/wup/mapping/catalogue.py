@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping  # noqa: TC003  read when stored records are validated
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from wup.errors import WupError
@@ -19,6 +19,17 @@ MarketStatus = Literal["unlisted", "open", "halted", "closed", "resolved"]
 def rules_sha256(rules: str) -> str:
     """SHA-256 hex over the UTF-8 of a market's joined rule texts: what a confirmed leg is bound to."""
     return hashlib.sha256(rules.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FactChange:
+    """One fact of a market that the venue changed, when it was first seen."""
+
+    ts_us: int
+    what: str
+    """`tick`, `min_size`, `close_us`, `fees` or `result`."""
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,10 @@ class VenueMarket:
     """What the venue says about its fees, in its own words."""
     facts: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
+    facts_us: int | None = None
+    """Since when tick, smallest size, close, fees and result are what they are, as far as was seen."""
+    changes: tuple[FactChange, ...] = ()
+    """The last changes of these, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +82,38 @@ class VenueEventRecord:
     def market(self, market_id: str) -> VenueMarket | None:
         """The market of that id."""
         return next((market for market in self.markets if market.market_id == market_id), None)
+
+
+def dated(event: VenueEventRecord, before: VenueEventRecord | None) -> VenueEventRecord:
+    """An event just fetched, its markets' facts dated by what was known of them `before`."""
+    known = {} if before is None else {market.market_id: market for market in before.markets}
+    return replace(
+        event,
+        markets=tuple(_dated(m, known.get(m.market_id), event.fetched_us) for m in event.markets),
+    )
+
+
+def _dated(market: VenueMarket, before: VenueMarket | None, now_us: int) -> VenueMarket:
+    if before is None or before.facts_us is None:
+        return replace(market, facts_us=now_us, changes=())
+    new = tuple(
+        FactChange(now_us, what, old, now)
+        for what, old, now in zip(_DATED, _facts(before), _facts(market), strict=True)
+        if old != now
+    )
+    if not new:
+        return replace(market, facts_us=before.facts_us, changes=before.changes)
+    return replace(market, facts_us=now_us, changes=(*before.changes, *new)[-_KEPT_CHANGES:])
+
+
+_DATED = ("tick", "min_size", "close_us", "fees", "result")
+_KEPT_CHANGES = 8
+
+
+def _facts(market: VenueMarket) -> tuple[str | None, ...]:
+    fees = ", ".join(f"{name}={value}" for name, value in sorted(market.fees.items()))
+    close = None if market.close_us is None else str(market.close_us)
+    return market.tick, market.min_size, close, fees or None, market.result
 
 
 class CatalogueError(WupError):

@@ -352,6 +352,8 @@ def _venue_member(event: VenueEventRecord, market: VenueMarket, start: Member, a
         min_size=market.min_size,
         close_us=market.close_us or event.close_us,
         fees=market.fees,
+        facts_us=market.facts_us,
+        changes=market.changes,
         facts=market.facts,
     )
 

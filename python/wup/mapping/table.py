@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from wup.mapping.catalogue import FactChange
+
 
 @dataclass(frozen=True, slots=True)
 class Leg:
@@ -35,6 +37,10 @@ class Leg:
     """When the venue stops trading, microseconds since 1970 UTC."""
     fees: Mapping[str, str] = field(default_factory=dict)
     """What the venue says about its fees, in its own words: for people and for fee models."""
+    facts_us: int | None = None
+    """Since when tick, smallest size, close and fees are what they are, as far as was seen."""
+    changes: tuple[FactChange, ...] = ()
+    """The last changes of these, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class BookInfo:
     exclusive: bool = False
     result: str | None = None
     """`yes` or `no` once every venue has resolved it."""
+    settled: tuple[tuple[str, str, str | None], ...] = ()
+    """(platform, market, result in the book's terms) of the venue markets that have left with a result."""
 
 
 @dataclass(frozen=True, slots=True)

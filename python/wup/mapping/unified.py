@@ -10,6 +10,7 @@ from collections.abc import Mapping  # noqa: TC003  read when stored records are
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from wup.mapping.catalogue import FactChange  # noqa: TC001  read when stored records are validated
 from wup.mapping.table import BookInfo, Leg, MappingTable
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Member:
     close_us: int | None = None
     fees: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    facts_us: int | None = None
+    changes: tuple[FactChange, ...] = ()
     status: str = "confirmed"
     relation: str = "identity"
     fungibility: str = "clean"
@@ -111,11 +114,17 @@ def part_of(market: UnifiedMarket) -> Part:
             facts=member.facts,
             close_us=member.close_us,
             fees=member.fees,
+            facts_us=member.facts_us,
+            changes=member.changes,
         )
         for member in sorted(market.members, key=lambda m: m.place)
         if member.state in ("live", "suspended")
     )
-    return BookInfo(book, market.aggregate, market.title, market.label, market.exclusive, market.result), legs
+    settled = tuple((m.platform, m.market_id, m.result) for m in market.members if m.state == "resolved")
+    info = BookInfo(
+        book, market.aggregate, market.title, market.label, market.exclusive, market.result, settled
+    )
+    return info, legs
 
 
 def table_of(version: int, parts: Iterable[Part]) -> MappingTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wup.mapping.table import EMPTY
@@ -35,6 +36,10 @@ class Contents:
         markets: list[dict[str, Any]] = []
         for info in infos:
             market: dict[str, Any] = {"book": info.book, "label": info.label, "result": info.result}
+            market["settled"] = [
+                {"platform": platform, "market": name, "result": result}
+                for platform, name, result in info.settled
+            ]
             if legs:
                 market["legs"] = [_leg(leg) for leg in self._legs.get(info.book, ())]
             markets.append(market)
@@ -53,4 +58,6 @@ def _leg(leg: Leg) -> dict[str, Any]:
         "min_size": leg.min_size,
         "fees": dict(leg.fees),
         "close_us": leg.close_us,
+        "facts_us": leg.facts_us,
+        "changes": [asdict(change) for change in leg.changes],
     }
