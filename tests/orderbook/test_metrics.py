@@ -143,6 +143,8 @@ async def test_every_metric_is_listed_and_names_no_book() -> None:
         "wup_bus_queue_bytes",
         "wup_bus_queue_age_seconds",
         "wup_dropped_total",
+        "wup_mapping_disagreements",
+        "wup_mapping_disagreements_raised_total",
     }
     assert listed == ours
     known = set(re.findall(r"^# TYPE (\S+) ", shown, re.MULTILINE))

@@ -14,10 +14,11 @@ from fastapi.responses import StreamingResponse
 from wup import problem
 from wup._core import CoreError, UnknownBook
 from wup.access import Access
-from wup.http_docs import documented
+from wup.http_docs import documented, problems
 from wup.http_guard import HttpGuard
 from wup.http_server import HttpServer
 from wup.metrics import LATENCY
+from wup.orderbook import bodies
 from wup.orderbook.shard import shard_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str | None, Query(description="`next` of the page before", max_length=200)]
 
 
+_OF_A_BOOK = problems(
+    _404="no such book",
+    _421="the book belongs to another shard, which the answer names",
+    _503="no leg of the book is live",
+)
 _DEPTH = re.compile(rb"(?:depth=([1-9][0-9]{0,3}))?")
 
 
@@ -171,7 +177,11 @@ class OrderbookHttp:
     def _books(self, app: FastAPI) -> None:
         service, store = self._service, self._service.store
 
-        @app.get("/v1/books", summary="Books by pattern or asset: identity, state, best prices, legs")
+        @app.get(
+            "/v1/books",
+            summary="Books by pattern or asset: identity, state, best prices, legs",
+            responses={200: {"model": bodies.Rows}},
+        )
         async def books(
             match: Pattern = ">",
             asset: Annotated[str | None, Query(description="`platform:asset_id`")] = None,
@@ -198,7 +208,15 @@ class OrderbookHttp:
                 with contextlib.suppress(UnknownBook):
                     yield store.row(book, now_us)
 
-        @app.get("/v1/books/{book}", summary="The snapshot message of a book, YES or NO by its id")
+        @app.get(
+            "/v1/books/{book}",
+            summary="The snapshot message of a book, YES or NO by its id",
+            responses={
+                200: {"model": bodies.Snapshot},
+                304: {"description": "the book of this ETag is the present one"},
+                **_OF_A_BOOK,
+            },
+        )
         async def one(
             book: BookId,
             depth: Annotated[int | None, Query(ge=1, le=10_000)] = None,
@@ -209,7 +227,12 @@ class OrderbookHttp:
             except UnknownBook:
                 raise self._nobody(book) from None
 
-        @app.get("/v1/snapshots", summary="Whole books, one snapshot message per line")
+        @app.get(
+            "/v1/snapshots",
+            summary="Whole books, one snapshot message per line",
+            responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+            response_class=StreamingResponse,
+        )
         async def snapshots(match: Pattern = ">") -> Response:
             return StreamingResponse(lines(self._matching(match)), media_type="application/x-ndjson")
 
@@ -220,7 +243,9 @@ class OrderbookHttp:
                     yield chunk
 
         @app.get(
-            "/v1/bbo/{book}", summary="Best bid and ask with the legs behind them, and the size at a crossing"
+            "/v1/bbo/{book}",
+            summary="Best bid and ask with the legs behind them, and the size at a crossing",
+            responses={200: {"model": bodies.Bbo}, **_OF_A_BOOK},
         )
         async def bbo(book: BookId) -> Response:
             try:
@@ -233,7 +258,11 @@ class OrderbookHttp:
     def _aggregates(self, app: FastAPI) -> None:
         service = self._service
 
-        @app.get("/v1/aggregates", summary="Events with their markets")
+        @app.get(
+            "/v1/aggregates",
+            summary="Events with their markets",
+            responses={200: {"model": bodies.Aggregates}},
+        )
         async def aggregates(limit: Limit = 100, after: After = None) -> Response:
             ids = service.contents.aggregates
             if after is not None:
@@ -242,25 +271,37 @@ class OrderbookHttp:
             rows = [service.contents.aggregate(one, legs=False) for one in page]
             return _json({"aggregates": rows, "next": page[-1] if len(ids) > limit else None})
 
-        @app.get("/v1/aggregates/{aggregate}", summary="An event with its markets and their legs")
+        @app.get(
+            "/v1/aggregates/{aggregate}",
+            summary="An event with its markets and their legs",
+            responses={200: {"model": bodies.Aggregate}, **problems(_404="no such aggregate")},
+        )
         async def aggregate(aggregate: Annotated[str, Path(max_length=200)]) -> Response:
             view = service.contents.aggregate(aggregate, legs=True)
             if not view["markets"]:
                 raise HTTPException(404, f"no aggregate {aggregate[:200]!r}")
             return _json(view)
 
-        @app.get("/v1/disagreements", summary="Merged books whose venues have disagreed for a minute")
+        @app.get(
+            "/v1/disagreements",
+            summary="Merged books whose venues have disagreed for a minute",
+            responses={200: {"model": bodies.DisagreementList}},
+        )
         async def disagreements() -> Response:
             return _json({"disagreements": service.agreement.listed()})
 
     # --- health ------------------------------------------------------------------------------------
 
     def _health(self, app: FastAPI) -> None:
-        @app.get("/healthz", summary="The process is up")
+        @app.get("/healthz", summary="The process is up", responses={200: {"model": bodies.Health}})
         async def healthz() -> Response:
             return _json({"status": "ok"})
 
-        @app.get("/readyz", summary="Can it serve? 503 with reason codes while it cannot")
+        @app.get(
+            "/readyz",
+            summary="Can it serve? 503 with reason codes while it cannot",
+            responses={200: {"model": bodies.Health}, **problems(_503="not ready; `reasons` has the codes")},
+        )
         async def readyz() -> Response:
             reasons = self._ready()
             warnings = [*self._warnings(), *self._service.agreement.warnings()]
