@@ -121,6 +121,7 @@ soak: setup-dev ## The long forms of the seeded runs and of recovery: about half
 	WUP_MAPPING_SEEDS=1000 $(BIN)/pytest -n 2 tests/mapping/test_versions_never_mix.py --timeout 1800
 	WUP_FAULT_SEEDS=200 $(BIN)/pytest -n 2 tests/sim/test_random_faults.py --timeout 1800
 	MARKET_RUN_SEEDS=4000 SOCKET_RUN_SEEDS=60 $(BIN)/pytest -n 2 --dist load tests/venues/test_market_run.py tests/venues/test_socket_run.py
+	WUP_GATEWAY_SEEDS=1000 $(BIN)/pytest tests/gateway/test_random_virtual.py --timeout 3600
 	$(BIN)/pytest -n 2 -m slow --timeout 1800
 	WUP_IDENTITY_SECS=600 $(BIN)/pytest tests/recorder/test_identity.py -k long
 	$(BIN)/python tests/end_to_end/recovery.py --kills 20

@@ -330,11 +330,30 @@ async def test_resolved_book_is_dropped(bench: Bench) -> None:
 
 async def test_trades_only_of_served_books(bench: Bench) -> None:
     """Trades pass for a book in service and not for one that is out."""
-    bench.bus.publish(f"orderbook.trades.{FED_25}", b"{}")
+    trade = {"price": "0.53", "size": "10", "side": "buy", "id": "1"}
+    bench.engine.normalised("trade", "kalshi", "KXFED-26DEC-C25", **trade)
     assert bench.ear.of(FED_25) == ["trade"]
     bench.mirrors.doubt_all("gap")
-    bench.bus.publish(f"orderbook.trades.{FED_25}", b"{}")
+    bench.engine.normalised("trade", "kalshi", "KXFED-26DEC-C25", **trade)
     assert bench.ear.of(FED_25) == ["trade", "lost:gap"]
+
+
+async def test_what_is_no_trade_is_not_forwarded(bench: Bench) -> None:
+    """Unreadable bytes, another type, another book or a wrong number on a trade's subject reach nobody."""
+    good = {
+        "type": "trade", "book": FED_25, "platform": "kalshi", "asset": "KXFED-26DEC-C25", "price": "0.53",
+        "size": "10", "side": "buy", "id": "1", "ts": {},
+    }  # fmt: skip
+    subject = f"orderbook.trades.{FED_25}"
+    bench.bus.publish(subject, orjson.dumps(good))
+    assert bench.ear.of(FED_25) == ["trade"]
+    wrong = [
+        {**good, key: value}
+        for key, value in (("type", "delta"), ("book", GAME), ("price", "2"), ("size", 1))
+    ]
+    for payload in (b"", b"{", b"[]", b"{}", b"7", *map(orjson.dumps, wrong)):
+        bench.bus.publish(subject, payload)
+    assert bench.ear.of(FED_25) == ["trade"]
 
 
 async def test_a_useless_answer_to_the_whole_is_asked_again(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import orjson
 
 from wup import logs, subjects
-from wup._core import CoreError, MirrorBook
+from wup._core import CoreError, MirrorBook, complement, parse_micro
 from wup.backoff import full_jitter
 from wup.gateway.mirrored import Kind, MirroredBook, kind_of
 from wup.metrics import MIRROR_BROKEN
@@ -120,7 +120,7 @@ class Mirrors:
                 self._change(book, message.payload)
         elif subject.startswith(_TRADES):
             book = self.books.get(subject[len(_TRADES) :])
-            if book is not None and book.serving:
+            if book is not None and book.serving and _is_trade(book.book, message.payload):
                 self._listener.traded(book, message.payload)
         elif subject.startswith(_MARKS):
             self._marks(subject[len(_MARKS) :], message.payload)
@@ -408,6 +408,19 @@ class Mirrors:
         if book.shard is None:
             return not self._silent or len(self._silent) < len(self._shards)
         return book.shard not in self._silent
+
+
+def _is_trade(book: str, payload: bytes) -> bool:
+    """A trade stands outside the book's sequence, so its form and its book are all that can be verified."""
+    try:
+        body = orjson.loads(payload)
+        complement(body["price"])
+        if body["type"] == "trade" and body["book"] == book and parse_micro(body["size"]) > 0:
+            return True
+    except (CoreError, orjson.JSONDecodeError, KeyError, TypeError):
+        pass
+    logs.bad_input("gateway", "", "bad_trade", payload)
+    return False
 
 
 def _patterns(wanted: dict[str, MirroredBook]) -> list[str]:
