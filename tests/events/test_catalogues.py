@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from starlette.responses import Response
+from structlog.testing import capture_logs
 
 from events.venue_rest import VenueRest, gamma_event, gamma_market, kalshi_event, kalshi_market, token
 from wup.mapping.catalogue import CatalogueError, EventNotFound, rules_sha256
 from wup.mapping.rest import number_text, read_json, time_us, write_json
-from wup.metrics import BAD_INPUT
+from wup.metrics import BAD_INPUT, REGISTRY
 from wup.venues.kalshi.catalog import KalshiCatalogue
 from wup.venues.polymarket.catalog import PolymarketCatalogue
 
@@ -449,3 +450,30 @@ def test_times() -> None:
     assert time_us("1970-01-01T00:00:00.1234569Z") == 123_456
     assert time_us("soon") is None
     assert time_us(None) is None
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_new_fields_are_kept_and_counted_once(
+    rest: VenueRest, polymarket: PolymarketCatalogue, kalshi: KalshiCatalogue, known: bool
+) -> None:
+    """A field that this version does not know is counted once by name and kept with the venue's own JSON; the
+    event is as usable as before. Known fields count nothing."""
+    extra = {} if known else {f"brandNew{number}": number for number in range(3)}
+    rest.gamma["fed"] = {**gamma_event("fed", [{**gamma_market(1), **extra}]), **extra}
+    rest.kalshi["K"] = {**kalshi_event("K", [{**kalshi_market("K-A"), **extra}]), **extra}
+    rest.series["K"] = {}
+    for catalogue, slug in ((polymarket, "fed"), (kalshi, "K")):
+        with capture_logs() as logs:
+            before = counted(catalogue.platform)
+            for _ in range(2):
+                event = await catalogue.event(slug)
+        assert len(event.markets) == 1
+        assert counted(catalogue.platform) - before == 2 * len(extra), logs
+        for name in extra:
+            assert event.raw[name] == event.markets[0].raw[name] == extra[name]
+
+
+def counted(platform: str) -> float:
+    """New fields counted so far."""
+    labels = {"stage": "events", "platform": platform, "kind": "new_field"}
+    return REGISTRY.get_sample_value("wup_bad_input_total", labels) or 0.0

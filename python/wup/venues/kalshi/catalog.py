@@ -21,6 +21,7 @@ from wup.mapping.catalogue import (
     VenueMarket,
 )
 from wup.mapping.rest import RestClient, number_text, text, time_us, write_json
+from wup.venues.fields import KnownFields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -63,6 +64,34 @@ _TEXT_FACTS = (
 _NUMBER_FACTS = ("floor_strike", "cap_strike", "settlement_timer_seconds", "exchange_index")
 _STRIKES = {"floor_strike", "cap_strike"}
 _FEE_FIELDS = {"fee_type": "type", "fee_multiplier": "multiplier"}
+
+
+_EVENT_FIELDS = KnownFields(
+    PLATFORM,
+    "event",
+    """
+    available_on_brokers category collateral_return_type event_ticker exchange_index
+    fee_multiplier_override fee_type_override last_updated_ts markets mutually_exclusive
+    product_metadata series_ticker settlement_sources strike_date strike_period sub_title title
+    """,
+)
+_MARKET_FIELDS = KnownFields(
+    PLATFORM,
+    "market",
+    """
+    can_close_early cap_strike close_time created_time custom_strike early_close_condition event_ticker
+    exchange_index expected_expiration_time expiration_time expiration_value fee_waiver_expiration_time
+    floor_strike fractional_trading_enabled functional_strike is_provisional last_price_dollars
+    latest_expiration_time liquidity_dollars market_type mve_collection_ticker mve_selected_legs
+    no_ask_dollars no_bid_dollars no_sub_title notional_value_dollars occurrence_datetime
+    open_interest_fp open_time previous_price_dollars previous_yes_ask_dollars previous_yes_bid_dollars
+    price_level_structure price_ranges primary_participant_key response_price_units result rules_primary
+    rules_secondary settlement_bounds_type settlement_floor_dollars settlement_timer_seconds
+    settlement_ts settlement_value_dollars status strike_type subtitle tick_size ticker title
+    updated_time volume_24h_fp volume_fp yes_ask_dollars yes_ask_size_fp yes_bid_dollars yes_bid_size_fp
+    yes_sub_title
+    """,
+)
 
 
 class KalshiUrls(Protocol):
@@ -151,6 +180,7 @@ class KalshiCatalogue:
 
     def _record(self, raw: Mapping[str, Any], fees: Mapping[str, str]) -> VenueEventRecord:
         ticker = text(raw.get("event_ticker"))
+        _EVENT_FIELDS.see(raw)
         listing = raw.get("markets")
         if not isinstance(listing, list):
             # Settled events beyond the historical cutoff come without markets.
@@ -201,6 +231,7 @@ def _market(event: str, raw: object, series: str, fees: Mapping[str, str], title
         _bad("market_not_object", repr(raw))
         return None
     ticker = text(raw.get("ticker"))
+    _MARKET_FIELDS.see(raw)
     if not ticker:
         _bad("market_without_ticker", f"{event}: {raw!r}")
         return None

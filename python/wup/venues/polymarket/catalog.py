@@ -20,6 +20,7 @@ from wup.mapping.catalogue import (
     VenueMarket,
 )
 from wup.mapping.rest import RestClient, listed, number_text, text, time_us
+from wup.venues.fields import KnownFields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -47,6 +48,43 @@ _TEXT_FACTS = {
 }
 _NUMBER_FACTS = {"line": "line"}
 _FEE_NUMBERS = {"takerBaseFee": "taker_base_fee", "makerBaseFee": "maker_base_fee"}
+
+
+_EVENT_FIELDS = KnownFields(
+    PLATFORM,
+    "event",
+    """
+    active archived automaticallyActive automaticallyResolved category closed closedTime commentCount
+    competitive createdAt creationDate cumulativeMarkets cyom deploying deployingTimestamp description
+    enableNegRisk enableOrderBook endDate ended estimateValue eventMetadata featured featuredOrder
+    gameId gmpChartMode icon id image liquidity liquidityClob live markets negRisk negRiskAugmented
+    negRiskMarketID new openInterest pendingDeployment period published_at requiresTranslation
+    resolutionSource restricted score series seriesSlug showAllOutcomes showMarketImages slug sortBy
+    startDate startTime tags ticker title updatedAt version volume volume1mo volume1wk volume1yr
+    volume24hr
+    """,
+)
+_MARKET_FIELDS = KnownFields(
+    PLATFORM,
+    "market",
+    """
+    acceptingOrders acceptingOrdersTimestamp active approved archived automaticallyActive
+    automaticallyResolved bestAsk bestBid category clearBookOnStart clobRewards clobTokenIds closed
+    closedTime competitive conditionId createdAt customLiveness cyom deploying deployingTimestamp
+    description enableOrderBook endDate endDateIso events featured feeSchedule feeType feesEnabled
+    funded gameId gameStartTime groupItemThreshold groupItemTitle hasReviewedDates holdingRewardsEnabled
+    icon id image lastTradePrice line liquidity liquidityClob liquidityNum makerBaseFee manualActivation
+    marketMakerAddress negRisk negRiskMarketID negRiskOther negRiskRequestID new oneDayPriceChange
+    oneHourPriceChange oneMonthPriceChange oneWeekPriceChange oneYearPriceChange orderMinSize
+    orderPriceMinTickSize outcomePrices outcomes pagerDutyNotificationEnabled pendingDeployment
+    positionIds question questionID ready requiresTranslation resolutionSource resolvedBy restricted
+    rewardsMaxSpread rewardsMinSize rfqEnabled secondsDelay seriesColor showGmpOutcome showGmpSeries
+    slug sportsMarketType spread startDate startDateIso submitted_by takerBaseFee teamAID teamBID
+    umaBond umaEndDate umaResolutionStatus umaResolutionStatuses umaReward updatedAt version volume
+    volume1mo volume1moClob volume1wk volume1wkClob volume1yr volume1yrClob volume24hr volume24hrClob
+    volumeClob volumeNum
+    """,
+)
 
 
 class PolymarketUrls(Protocol):
@@ -118,6 +156,7 @@ class PolymarketCatalogue:
 
     async def _record(self, raw: Mapping[str, Any]) -> VenueEventRecord:
         slug = text(raw.get("slug"))
+        _EVENT_FIELDS.see(raw)
         markets: list[VenueMarket] = []
         listing = raw.get("markets")
         if not isinstance(listing, list):
@@ -151,6 +190,7 @@ class PolymarketCatalogue:
             _bad("market_not_object", repr(raw))
             return None
         condition = text(raw.get("conditionId"))
+        _MARKET_FIELDS.see(raw)
         if not condition:
             _bad("no_condition_id", f"{slug}: {raw.get('id')!r}")
             return None
