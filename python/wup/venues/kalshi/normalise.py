@@ -19,6 +19,7 @@ from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, Rep
 from wup.venues.following import find
 from wup.venues.kalshi.adapter import BOOK_CHANNEL, KalshiAdapter, load, sequence_of
 from wup.venues.kalshi.sequence import Sequences
+from wup.venues.numbers import restored
 from wup.venues.repairs import REPAIR_US, Repairs
 
 if TYPE_CHECKING:
@@ -490,6 +491,34 @@ class KalshiNormaliser:
         if market is None or not market.shown or market.held:
             return None
         return market.book
+
+    def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
+        """Levels, sid and its last number."""
+        book = self.book(asset_id)
+        if book is None:
+            return None
+        bids, asks = book.levels()
+        sid = self._markets[asset_id].sid
+        return {
+            "bids": bids,
+            "asks": asks,
+            "sid": sid,
+            "seq": None if sid is None else self._sequences.last(sid),
+        }
+
+    def restore(self, asset_id: str, fields: Mapping[str, Any], now_us: int) -> list[Output]:
+        """A book that the recorder knew, and where the sequence was."""
+        out: list[Output] = []
+        book = restored(fields)
+        if book is None:
+            return [BadInput("bad_checkpoint", asset_id, asset_id)]
+        sid, seq = fields.get("sid"), fields.get("seq")
+        if type(sid) is not int:
+            sid = None
+        elif type(seq) is int:
+            self._sequences.resume(sid, seq)
+        self._snapshot(asset_id, book, None, sid, now_us, out)
+        return out
 
     def assets(self) -> Iterable[str]:
         """Markets that this connection has, or waits for, books of."""

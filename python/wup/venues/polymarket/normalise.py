@@ -16,9 +16,9 @@ from wup.errors import VenueMessageError
 from wup.model import Absolute, Control, Snapshot, State, Trade
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
 from wup.venues.following import MIRROR_OF, find
-from wup.venues.numbers import shortest
+from wup.venues.numbers import restored, shortest
 from wup.venues.polymarket.adapter import NOTICES, PolymarketAdapter, load
-from wup.venues.polymarket.truth import Market, Token
+from wup.venues.polymarket.truth import Market, Token, stamp_us
 from wup.venues.repairs import REPAIR_US, REPAIRS, Repairs
 
 if TYPE_CHECKING:
@@ -580,6 +580,19 @@ class PolymarketNormaliser:
         if token is None or not token.shown or token.open:
             return None
         return token.book
+
+    def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
+        """Levels, and what their hash is made of."""
+        return None if self.book(asset_id) is None else self._tokens[asset_id].facts()
+
+    def restore(self, asset_id: str, fields: Mapping[str, Any], now_us: int) -> list[Output]:
+        """A book that the recorder knew. Its hash is tried like that of any whole book."""
+        out: list[Output] = [BadInput("bad_checkpoint", asset_id, asset_id)]
+        book, token = restored(fields), self._token(asset_id, fields.get("market"), [], adopt=True)
+        if book is not None and token is not None:
+            out.clear()
+            self._book(token, book, fields, stamp_us(fields.get("timestamp")), now_us, out)
+        return out
 
     def assets(self) -> Iterable[str]:
         """Assets that this connection has, or waits for, books of."""

@@ -9,7 +9,7 @@ and a mismatch proves nothing until every value that the facts can have has been
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wup._core import NumberError, VenueBook
 from wup.venues.numbers import complement, shortest
@@ -106,6 +106,22 @@ class Token:
     def shown(self) -> bool:
         return self.valid and not self.closed and not self.mirror
 
+    def facts(self) -> dict[str, Any]:
+        """The book, with the names that a whole book of the venue has for what its hash is made of."""
+        bids, asks = self.book.levels()
+        market = self.market
+        return {
+            "bids": bids,
+            "asks": asks,
+            "market": market.id,
+            "timestamp": self.stamp,
+            "hash": self.expected,
+            "tick_size": self.tick,
+            "last_trade_price": market.last,
+            "min_order_size": market.min_size,
+            "neg_risk": market.neg_risk,
+        }
+
     def end(self) -> None:
         """The transaction is over."""
         self.open = False
@@ -196,6 +212,13 @@ class Token:
         market.last_us = max(market.last_us, self.venue_us)
         market.last_known = True
         return True
+
+
+def stamp_us(stamp: object) -> int | None:
+    """The engine's time from its text of milliseconds; None when it is none."""
+    if isinstance(stamp, str) and stamp.isascii() and stamp.isdigit() and len(stamp) <= 15:
+        return int(stamp) * 1000
+    return None
 
 
 def _first(*values: object) -> list[str]:
