@@ -71,6 +71,7 @@ class Token:
         "open_due_us",
         "stamp",
         "tick",
+        "tick_us",
         "valid",
         "venue_us",
         "verified",
@@ -87,6 +88,8 @@ class Token:
         self.closed = False
         self.verified = False
         self.tick: str | None = None
+        self.tick_us = 0
+        """Since when, by the venue's clock."""
         self.venue_us = 0
         self.missed_us = 0
         """Time of the latest change that came before the first book: an older book lacks it."""
@@ -101,6 +104,15 @@ class Token:
         self.wait_due_us: int | None = None
         self.checked = 0
         self.why = "no_first_book"
+
+    def set_tick(self, tick: str, stamp: object) -> None:
+        """A tick and since when: a notice that comes late takes no newer one back."""
+        since_us = stamp_us(stamp)
+        if since_us is not None:
+            if since_us < self.tick_us:
+                return
+            self.tick_us = since_us
+        self.tick = tick
 
     @property
     def shown(self) -> bool:
@@ -208,7 +220,9 @@ class Token:
         found = self.book.polymarket_hash(market.id, self.id, self.stamp, min_size, tick, neg_risk, last)
         if found != self.expected:
             return False
-        self.tick, market.min_size, market.neg_risk, market.last = tick, min_size, neg_risk, last
+        if tick != self.tick:
+            self.tick, self.tick_us = tick, self.venue_us
+        market.min_size, market.neg_risk, market.last = min_size, neg_risk, last
         market.last_us = max(market.last_us, self.venue_us)
         market.last_known = True
         return True
