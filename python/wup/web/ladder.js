@@ -206,12 +206,21 @@ export class Card {
     return rows[at];
   }
 
+  get #state() {
+    return this.book.exact ? this.book.state : "unproven";
+  }
+
+  /** Must it be drawn now? Out of sight only its state counts: what stops being live never stays there as live. */
+  get urgent() {
+    return this.visible || this.element.dataset.state !== this.#state;
+  }
+
   draw() {
     const { book } = this;
     const live = book.exact;
     write(this.title, book.label ?? book.id);
     this.element.title = book.id;
-    const shown = live ? book.state : "unproven";
+    const shown = this.#state;
     if (this.element.dataset.state !== shown) this.element.dataset.state = shown;
     write(this.pill, live ? book.state : "not exact");
     this.cross.hidden = !book.crossed;

@@ -37,7 +37,7 @@ function later() {
 function draw() {
   frame = null;
   for (const card of dirty) {
-    if (!card.visible) continue;
+    if (!card.urgent) continue;
     dirty.delete(card);
     card.draw();
   }
