@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from wup.gateway import pattern as patterns
 from wup.gateway.stream import ShapedStream, Stream, TradeFeed
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from wup.gateway.mirror import Mirrors
     from wup.gateway.mirrored import Kind, MirroredBook
     from wup.gateway.outbox import Wakeup
-    from wup.gateway.pattern import Pattern
+    from wup.gateway.pattern import Pattern, Place
     from wup.gateway.protocol import Options
     from wup.gateway.reading import Subscription
 
@@ -33,9 +34,9 @@ class Hub:
         self._wakeup = wakeup
         self._clock = clock
         self._loop = loop
-        self._wild: dict[Pattern, set[Subscription]] = {}
+        self._wild: dict[Place, set[Subscription]] = {}
         self._named: dict[str, set[Subscription]] = {}
-        self._by_aggregate: dict[str, dict[str, MirroredBook]] = {}
+        self._by_place: dict[Place, dict[str, MirroredBook]] = {}
         self._by_asset: dict[str, set[MirroredBook]] = {}
 
     # --- finding books ----------------------------------------------------------------------------
@@ -47,15 +48,7 @@ class Hub:
         if pattern.kind == "book":
             book = self.mirrors.books.get(pattern.yes)
             return [] if book is None else [book]
-        aggregate = pattern.aggregate
-        books: Iterable[MirroredBook] = (
-            self.mirrors.books.values()
-            if aggregate is None
-            else self._by_aggregate.get(aggregate, {}).values()
-        )
-        if pattern.yes == ">":
-            return list(books)
-        return [book for book in books if pattern.matches(book.book)]
+        return list(self._by_place.get(pattern.place, {}).values())
 
     def stream(self, book: MirroredBook, pattern: Pattern, options: Options) -> Stream:
         """The stream of `book` that a subscription reads, made on first use."""
@@ -88,7 +81,7 @@ class Hub:
         """Tell this subscription about books that appear later."""
         pattern = subscription.pattern
         if pattern.kind == "wild":
-            self._wild.setdefault(pattern, set()).add(subscription)
+            self._wild.setdefault(pattern.place, set()).add(subscription)
         else:
             self._named.setdefault(pattern.yes, set()).add(subscription)
 
@@ -96,7 +89,7 @@ class Hub:
         """The opposite of `add`."""
         pattern = subscription.pattern
         if pattern.kind == "wild":
-            _discard(self._wild, pattern, subscription)
+            _discard(self._wild, pattern.place, subscription)
         else:
             _discard(self._named, pattern.yes, subscription)
 
@@ -104,10 +97,9 @@ class Hub:
 
     def added(self, book: MirroredBook) -> None:
         """A book appeared: it joins every subscription that matches."""
-        self._by_aggregate.setdefault(book.book.partition(".")[0], {})[book.book] = book
-        for pattern, subscriptions in list(self._wild.items()):
-            if pattern.matches(book.book):
-                self._join(book, subscriptions)
+        for place in patterns.places(book.book):
+            self._by_place.setdefault(place, {})[book.book] = book
+            self._join(book, self._wild.get(place, ()))
         self._join(book, self._named.get(book.book, ()))
 
     def _join(self, book: MirroredBook, subscriptions: Iterable[Subscription]) -> None:
@@ -153,18 +145,15 @@ class Hub:
 
     def removed(self, book: MirroredBook) -> None:
         """A book is over: nobody reads it any more."""
-        aggregate = book.book.partition(".")[0]
-        books = self._by_aggregate.get(aggregate)
-        if books is not None:
+        for place in patterns.places(book.book):
+            books = self._by_place.get(place, {})
             books.pop(book.book, None)
             if not books:
-                del self._by_aggregate[aggregate]
+                self._by_place.pop(place, None)
+            for subscription in list(self._wild.get(place, ())):
+                subscription.reading.part(subscription, book)
         before, book.assets = book.assets, frozenset()
         self.relinked(book, before)
-        for pattern, subscriptions in list(self._wild.items()):
-            if pattern.matches(book.book):
-                for subscription in list(subscriptions):
-                    subscription.reading.part(subscription, book)
         for subscription in list(self._named.get(book.book, ())):
             subscription.reading.part(subscription, book)
         for stream in book.streams.values():

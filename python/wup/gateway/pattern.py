@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from wup._core import matches
-
 _TOKEN = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]{0,63}")
 _ASSET = re.compile(r"([a-z0-9]{1,32}):([!-~]{1,128})")
 _MAX = 210
+
+Place = tuple[str | None, str | None]
+"""(aggregate, market) of a book; None stands for any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,9 @@ class Pattern:
     """A parsed pattern.
 
     `kind`: `book` names one book, `asset` one venue asset, `wild` any number of books.
-    `yes` is the pattern over YES ids that finds the same books; `no` says that NO views are wanted.
+    `yes` is the pattern over YES ids that finds the same books; `no` says that NO views are wanted. A wild
+    one comes to its `place`: aggregate and market, None where any will do, so that books are found by a
+    look-up and never by trying them one by one.
     """
 
     text: str
@@ -26,17 +29,11 @@ class Pattern:
     yes: str
     no: bool
 
-    def matches(self, book: str) -> bool:
-        """Does the YES book id `book` match? (Assets are resolved by the hub.)"""
-        if self.kind == "wild":
-            return matches(self.yes, book)
-        return self.kind == "book" and self.yes == book
-
     @property
-    def aggregate(self) -> str | None:
-        """The aggregate id, when the pattern names one."""
-        first = self.yes.partition(".")[0]
-        return None if self.kind == "asset" or first in ("*", ">") else first
+    def place(self) -> Place:
+        """Aggregate and market of a wild pattern."""
+        first, second = (None if token == "*" else token for token in _first_two(self.yes))  # noqa: S105
+        return first, second
 
 
 def parse(text: str) -> Pattern:
@@ -71,6 +68,12 @@ def parse(text: str) -> Pattern:
         no = tokens[2] == "no"
     yes = ".".join([*tokens[:2], "yes"]) if no else text
     return Pattern(text, "wild" if wild else "book", yes, no)
+
+
+def places(book: str) -> tuple[Place, Place, Place, Place]:
+    """The places that a book id is found at."""
+    aggregate, market, _ = book.split(".")
+    return (aggregate, market), (aggregate, None), (None, market), (None, None)
 
 
 def covers(scope: str, pattern: Pattern) -> bool:

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 250
 
+_StreamName = tuple[str, bool, int | None, int | None]
+
+
+def _name(book: MirroredBook, pattern: Pattern, options: Options) -> _StreamName:
+    return (book.book, pattern.no, options.depth, options.every_ms)
+
 
 class Subscription:
     """One pattern of one client, with its options, and the streams it reads."""
 
-    __slots__ = ("active", "feeds", "options", "pattern", "reading", "streams")
+    __slots__ = ("feeds", "options", "pattern", "reading", "streams")
 
     def __init__(self, reading: Reading, pattern: Pattern, options: Options) -> None:
-        self.active = True
         self.reading = reading
         self.pattern = pattern
         self.options = options
@@ -45,15 +50,18 @@ class Reading:
         self._left_out = left_out
         self._uses: dict[Stream, int] = {}
         self._pending: deque[tuple[Subscription, MirroredBook]] = deque()
+        self._reserved: dict[_StreamName, int] = {}
+        self._scheduled = False
 
     def reads(self, book: MirroredBook, pattern: Pattern, options: Options) -> bool:
-        """Is this stream read already?"""
+        """Is this stream read already, or about to be?"""
         stream = book.streams.get((pattern.no, options.depth, options.every_ms))
-        return stream is not None and stream in self._uses
+        used = stream is not None and stream in self._uses
+        return used or _name(book, pattern, options) in self._reserved
 
     def room_for(self, more: int) -> bool:
         """Would this many more streams be within the limit?"""
-        return len(self._uses) + len(self._pending) + more <= self._limits.ws_books
+        return len(self._uses) + len(self._reserved) + more <= self._limits.ws_books
 
     def streams_of(self, book: MirroredBook, no: bool) -> list[Stream]:
         """The streams of one view of a book that are read, whatever their options."""
@@ -64,19 +72,32 @@ class Reading:
         subscription = Subscription(self, pattern, options)
         self.subscriptions[pattern.text, options] = subscription
         self._hub.add(subscription)
-        idle = not self._pending
-        self._pending.extend((subscription, book) for book in books)
-        if idle:
+        for book in books:
+            self._pending.append((subscription, book))
+            stream = book.streams.get((pattern.no, options.depth, options.every_ms))
+            if stream is None or stream not in self._uses:
+                name = _name(book, pattern, options)
+                self._reserved[name] = self._reserved.get(name, 0) + 1
+        if not self._scheduled:
             self._read_some()
 
     def _read_some(self) -> None:
         """Join the streams of a large subscribe in slices, so that nobody else waits for all of them."""
         for _ in range(min(_AT_ONCE, len(self._pending))):
             subscription, book = self._pending.popleft()
-            if subscription.active and self._hub.mirrors.books.get(book.book) is book:
+            self._unreserve(_name(book, subscription.pattern, subscription.options))
+            if self._hub.mirrors.books.get(book.book) is book:
                 self._read(subscription, book, "subscribe")
-        if self._pending:
+        self._scheduled = bool(self._pending)
+        if self._scheduled:
             asyncio.get_running_loop().call_soon(self._read_some)
+
+    def _unreserve(self, name: _StreamName) -> None:
+        left = self._reserved.get(name, 0) - 1
+        if left > 0:
+            self._reserved[name] = left
+        else:
+            self._reserved.pop(name, None)
 
     def _read(self, subscription: Subscription, book: MirroredBook, why: str) -> None:
         stream = self._hub.stream(book, subscription.pattern, subscription.options)
@@ -85,6 +106,7 @@ class Reading:
         subscription.streams.add(stream)
         uses = self._uses.get(stream, 0)
         self._uses[stream] = uses + 1
+        self._reserved.pop((stream.book.book, stream.no, stream.depth, stream.every_ms), None)
         if uses == 0:
             stream.users += 1
             stream.want(self.box, why)
@@ -113,8 +135,14 @@ class Reading:
     def end(self, key: tuple[str, Options]) -> None:
         """Take a subscription out of force."""
         subscription = self.subscriptions.pop(key)
-        subscription.active = False
         self._hub.discard(subscription)
+        if self._pending:
+            waiting, self._pending = self._pending, deque()
+            for entry in waiting:
+                if entry[0] is subscription:
+                    self._unreserve(_name(entry[1], subscription.pattern, subscription.options))
+                else:
+                    self._pending.append(entry)
         for stream in subscription.streams:
             self._unread(stream)
         for feed in subscription.feeds:
@@ -127,6 +155,7 @@ class Reading:
         for key in list(self.subscriptions):
             self.end(key)
         self._pending.clear()
+        self._reserved.clear()
 
     def _unread(self, stream: Stream) -> None:
         uses = self._uses.get(stream, 0) - 1
