@@ -6,8 +6,7 @@ serve the same stream.
 orderbook stage (`publisher.py`) over a real NATS server; the load client (`benches/load`, Rust) verifies
 every message. The gateway has a core of its own, everything else shares the others. Latency is open loop:
 from the moment when a change was due, the orderbook stage and the NATS hop included, to the read that
-brought it. "per core" is frames over processor seconds of the server alone, from the system's accounting
-(10 ms steps), the tail of the window included.
+brought it. "per core" is frames over processor seconds of the server alone, the tail of the window included.
 
 A message that is not exact ends the bench with an error; so does, in the long form, a frame that did not
 come. --quick judges no time and no completeness: a machine that is too slow conflates, as it should.
@@ -33,7 +32,6 @@ from rig import BenchError, Child, Cores
 from machine import machine
 from wup import servers
 
-_AFTER_S = 0.5
 _LIMIT_S = 290.0
 
 
@@ -101,9 +99,8 @@ async def measure(server: Child, load_client: Child, publisher: Child, load: Loa
     await load_client.ask("begin", 10)
     before = rig.cpu_s(server.pid)
     sent = await publisher.ask(f"rate {load.rate} {load.seconds} {load.burst} {load.aggregate}", 60)
-    await asyncio.sleep(_AFTER_S)
+    raw = await load_client.ask(f"end {round(load.changes * readers)}", 30)
     spent = rig.cpu_s(server.pid) - before
-    raw = await load_client.ask("end", 30)
     raw["latest_us"] = sent["latest_us"]
     found = Found(load, readers, raw, spent, (await rig.written(server))[1] - writes)
     if found.wrong() or not found.raw["verified"]:
@@ -259,17 +256,17 @@ class Bench:
         print(HEAD)
         async with rig.publisher(self.nats, self.cores, 40, books, 5) as publisher:
             http = publisher.hello["http"]
-            for loop in ("asyncio",) if self.quick else ("asyncio", "uvloop"):
+            for loop in ("uvloop",) if self.quick else ("uvloop", "asyncio"):
                 async with rig.gateway(self.nats, http, self.cores, loop) as server:
-                    name = "wup" if loop == "asyncio" else "wup on uvloop"
+                    name = "wup" if loop == "uvloop" else "wup on asyncio"
                     await rig.settled(server)
                     await self.fan_out(
-                        name, server, publisher, counts if loop == "asyncio" else [1, 100, 1_000]
+                        name, server, publisher, counts if loop == "uvloop" else [1, 100, 1_000]
                     )
                     if not self.quick:
                         await self.knee(name, server, publisher, 100, 1, 100_000)
                         await self.knee(name, server, publisher, 100, 8, 400_000)
-                    if loop == "asyncio":
+                    if loop == "uvloop":
                         await self.mix(server, publisher)
             for kind in ("send_text", "broadcast"):
                 async with rig.peer(kind, self.nats, http, self.cores) as server:
@@ -277,7 +274,7 @@ class Bench:
                     await self.fan_out(name, server, publisher, [20] if self.quick else counts)
                     if not self.quick:
                         await self.knee(name, server, publisher, 100, 1, 20_000)
-            async with rig.gateway(self.nats, http, self.cores, "asyncio") as server:
+            async with rig.gateway(self.nats, http, self.cores, "uvloop") as server:
                 await rig.settled(server)
                 await self.idle(server, 50 if self.quick else 1_000)
                 if not self.quick:
@@ -285,7 +282,7 @@ class Bench:
         levels, books = (20, 25) if self.quick else (39, 125)
         async with (
             rig.publisher(self.nats, self.cores, 40, books, levels, hot=False) as publisher,
-            rig.gateway(self.nats, publisher.hello["http"], self.cores, "asyncio") as server,
+            rig.gateway(self.nats, publisher.hello["http"], self.cores, "uvloop") as server,
         ):
             await rig.settled(server)
             await self.everything(server, 40 * books, f"{2 * levels} levels")

@@ -105,7 +105,6 @@ async def pipeline(
             folder,
             epoch=normalizer.engine.epoch,
             book_epoch=orderbook.store.last_epoch,
-            books=normalizer.engine,
             **options,
         )
         stack.push_async_callback(recorder.stop)

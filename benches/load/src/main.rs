@@ -2,8 +2,9 @@
 //!
 //! `wup-load --address HOST:PORT --clients N --pattern 'agg-{}.>' [--groups G]` opens N connections (client i
 //! subscribes to the pattern with `{}` = i mod G), prints one JSON line when every book has come, then obeys
-//! lines on its standard input: `begin` and `end` of a measured window, `stop N` (the first N clients read no more), `quit`. One
-//! thread, one epoll. Ends by itself when its input ends or after `--limit` seconds.
+//! lines on its standard input: `begin` and `end FRAMES` of a measured window (so many are waited for),
+//! `stop N` (the first N clients read no more), `quit`. One thread, one epoll. Ends by itself when its input
+//! ends or after `--limit` seconds.
 
 mod books;
 mod client;
@@ -25,6 +26,8 @@ use client::{Client, Shared};
 use stats::{Stats, counts, quantiles};
 
 const WAKER: Token = Token(usize::MAX);
+/// How long the last frames of a window are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that are being opened at a time.
 const OPENING: usize = 50;
 
@@ -206,7 +209,14 @@ impl Load {
                     self.began = Instant::now();
                     println!(r#"{{"type":"begun"}}"#);
                 }
-                "end" => self.report(),
+                "end" => {
+                    let expected: u64 = value.parse().map_err(|_| format!("bad count {value:?}"))?;
+                    let patience = Instant::now() + PATIENCE;
+                    while self.shared.stats.frames < expected && Instant::now() < patience {
+                        self.turn(patience.min(Instant::now() + Duration::from_millis(20)))?;
+                    }
+                    self.report();
+                }
                 "stop" => {
                     let count: usize = value.parse().map_err(|_| format!("bad count {value:?}"))?;
                     self.clients.iter_mut().take(count).for_each(|client| client.stopped = true);

@@ -51,16 +51,8 @@ def started() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def run(
-    main: Callable[[asyncio.Event], Awaitable[int]],
-    *,
-    log_level: str = "info",
-    loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
-) -> NoReturn:
-    """Run `main(stop)` and exit with what it returns.
-
-    `loop` makes the event loop: uvloop, but for the gateway, whose fan-out seemed cheaper on asyncio's own
-    (docs/design.md has the figures and how far they can be trusted).
+def run(main: Callable[[asyncio.Event], Awaitable[int]], *, log_level: str = "info") -> NoReturn:
+    """Run `main(stop)` on uvloop and exit with what it returns.
 
     SIGINT and SIGTERM set `stop` (before `started` they cancel `main`); a second one ends the process at
     once. Wrong settings and busy ports are told in plain words, exit 2; other errors of ours exit 1.
@@ -93,7 +85,7 @@ def run(
             return 0
 
     try:
-        with asyncio.Runner(loop_factory=loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(body())
     except SettingsError as error:
         fail(error.problems)

@@ -175,7 +175,7 @@ def register(app: typer.Typer) -> None:
                 await stop.wait()
             return 0
 
-        running.run(main, log_level=settings.log_level, loop=asyncio.new_event_loop)
+        running.run(main, log_level=settings.log_level)
 
     @app.command()
     def up(json: JsonOption = False) -> None:

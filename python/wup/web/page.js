@@ -37,7 +37,7 @@ function later() {
 function draw() {
   frame = null;
   for (const card of dirty) {
-    if (!card.urgent) continue;
+    if (!card.visible) continue;
     dirty.delete(card);
     card.draw();
   }
@@ -150,8 +150,7 @@ function place(card) {
 function legend() {
   const legs = new Set([...cards.values()].flatMap(({ book }) => Object.keys(book.legs)));
   const known = [...legs].sort().map((leg) => h("span", {}, h("i", { class: `swatch leg-${colour(leg)}`, "aria-hidden": "true" }), leg));
-  const note = h("span", { class: "legend-note" }, "Bars grow with the square root of the size");
-  by("legend").replaceChildren(...known, note);
+  by("legend").replaceChildren(...known);
 }
 
 const events = new Events({
