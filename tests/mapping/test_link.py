@@ -18,7 +18,7 @@ from mapping.files import aggregate, leg, market, venue_event, venue_market
 from wup.mapping.catalogue import VenueEventRecord
 from wup.mapping.command import app
 from wup.mapping.file import AggregateEntry, MappingFiles, MarketEntry, parse
-from wup.mapping.link import Answer, Candidate, candidates, differences, link, part
+from wup.mapping.link import Answer, Candidate, candidates, link, part, side_by_side
 from wup.mapping.lint import lint, load_checked
 from wup.mapping.lint_venues import lint_venues
 from wup.mapping.write import dump, dump_aggregate
@@ -114,8 +114,14 @@ def test_nothing_confirmed_nothing_made() -> None:
 
 def test_rule_texts_side_by_side() -> None:
     """Sentences of both, of the left only and of the right only are told apart."""
-    lines = differences("Pays if A. Source X.", "Pays if A. Source Y!")
-    assert lines == ["  Pays if A.", "- Source X.", "+ Source Y!"]
+    rows = side_by_side("Pays if A. Source X. Late.", "Pays if A. Source Y! Void. And void. Late.")
+    assert rows == [
+        ("Pays if A.", "Pays if A."),
+        ("Source X.", "Source Y!"),
+        ("", "Void."),
+        ("", "And void."),
+        ("Late.", "Late."),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -351,11 +357,29 @@ async def test_an_answer_that_the_venues_contradict_is_not_written(venues: Venue
     """`inverted` for two markets of one name is refused, and no file is made."""
     folder = tmp_path / "mappings"
     wrong = await run(
-        "link", "kalshi:KXFED", "polymarket:fed", "--id", "f", "--mappings", str(folder), answers="i\ns\n"
+        "link", "kalshi:KXFED", "polymarket:fed", "--id", "f", "--mappings", str(folder), answers="i\ns\nn\n"
     )
     assert wrong.exit_code == 2
     assert "check both and turn one" in wrong.output
+    tied = await run(
+        "link", "kalshi:KXFED", "polymarket:fed", "--id", "f", "--mappings", str(folder), answers="i\ns\ny\n"
+    )
+    assert tied.exit_code == 2
+    assert "needs each leg's tie rule" in tied.output
     assert not folder.exists()
+
+
+async def test_link_finds_an_id_by_itself(venues: VenueRest, tmp_path: Path) -> None:
+    """Without --id the aggregate is named after the first event; broken files beside it are never ignored."""
+    words = ("link", "kalshi:KXFED", "polymarket:fed", "--mappings", str(tmp_path))
+    found = await run(*words, answers="s\ns\n")
+    assert found.exit_code == 0, found.output
+    files = load_checked(tmp_path, PLATFORMS)
+    assert files.paths == (str(tmp_path / f"{files.aggregates[0].id}.toml"),)
+    (tmp_path / "broken.toml").write_text("[[aggregate]]\n")
+    refused = await run(*words, answers="s\ns\n")
+    assert refused.exit_code == 2
+    assert "broken.toml:1" in refused.output
 
 
 async def test_commands_refuse_with_reasons(venues: VenueRest, tmp_path: Path) -> None:

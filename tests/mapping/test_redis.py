@@ -129,6 +129,30 @@ async def test_every_key_of_the_design(redis: Redis) -> None:
     )
 
 
+async def test_suggestions_and_rejections(redis: Redis) -> None:
+    """Proposed markets stand under `suggest:`, rejected pairs with the reason under `reject:`; neither makes a
+    market, and both are among the keys that are kept right."""
+    key = "wup1|game|k|s|-|p"
+    proposed = {"status": '"proposed"', "confirmed_by": "", "confirmed_at": "", "rules_sha256": ""}
+    legs = [
+        leg("kalshi", "E", "E-A", **proposed),
+        leg("polymarket", "e", "0x01", **{**proposed, "status": '"rejected"'}, reason='"another day"'),
+    ]
+    files, problems = parse(aggregate("game", market(key, *legs)), "a.toml")
+    assert files is not None, problems
+    made = Compiler()
+    made.set_files(files)
+    await publish(redis, 1, made)
+    body = json.loads(await redis.get(f"suggest:{_core.market_hash(key)}"))
+    assert [(x["market"], x["status"]) for x in body["legs"]] == [("E-A", "proposed"), ("0x01", "rejected")]
+    pair = records.pair_hash("polymarket:0x01", "kalshi:E-A")
+    assert pair == records.pair_hash("kalshi:E-A", "polymarket:0x01")
+    assert await redis.get(f"reject:{pair}") == b"another day"
+    assert await redis.smembers("mapping:markets") == set()
+    store = MappingStore(redis)
+    assert {f"reject:{pair}", f"suggest:{_core.market_hash(key)}"} <= set(await store.fingerprints())
+
+
 async def test_what_is_written_is_read(redis: Redis) -> None:
     """A table read back from Redis is the table that was compiled."""
     made = compiler()

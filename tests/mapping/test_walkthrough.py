@@ -131,13 +131,14 @@ async def test_a_suggestion_is_not_made_twice_and_survives_decisions(service: Ev
     target = "mappings/suggested.toml"
     assert "0 new suggestions" in (await run("wup map suggest"))[1]
     text = text_of(target)
-    code, output = await run("wup map review --by ab", "r\nr\nr\nr\nr\n")
+    code, output = await run("wup map review --by ab", "r\nanother day\n" + "r\n\n" * 4)
     assert code == 0, output
     write(target, "# kept\n" + text_of(target))
     assert "0 new suggestions" in (await run("wup map suggest"))[1]
     assert text_of(target).startswith("# kept\n")
     assert text.count('"proposed"') == 9
     assert text_of(target).count('"rejected"') == 5
+    assert text_of(target).count('reason = "another day"') == 1
 
 
 async def test_named_events_are_never_enough_to_confirm(service: EventService) -> None:

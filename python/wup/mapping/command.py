@@ -16,6 +16,7 @@ import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from wup.errors import SettingsError
 from wup.mapping import link as linking
@@ -25,6 +26,7 @@ from wup.mapping.console import By, Mappings, err, fail, fetch, key_of, out, pla
 from wup.mapping.file import NO_FILES, MappingFiles, parse, read
 from wup.mapping.lint import lint, load_checked
 from wup.mapping.lint_venues import lint_venues
+from wup.mapping.suggest import id_of
 from wup.mapping.write import dump, dump_aggregate
 
 if TYPE_CHECKING:
@@ -87,11 +89,15 @@ def show_command(
 def link_command(
     left: Annotated[str, typer.Argument(help="PLATFORM:EVENT whose YES the unified markets keep.")],
     right: Annotated[str, typer.Argument(help="PLATFORM:EVENT to join to it.")],
-    aggregate: Annotated[str, typer.Option("--id", help="Id of the aggregate, such as fed-2026-12.")],
+    aggregate: Annotated[
+        str | None,
+        typer.Option("--id", help="Id of the aggregate (fed-2026-12); else from its title."),
+    ] = None,
     mappings: Mappings = Path("mappings"),
     tie: Annotated[
-        str, typer.Option(help="Can the outcome be a tie? impossible or possible.")
-    ] = "impossible",
+        str | None,
+        typer.Option(help="Can the outcome be a tie? impossible or possible; asked for where it matters."),
+    ] = None,
     kind: Annotated[str, typer.Option(help="Kind of market, for the keys.")] = "outcome",
     period: Annotated[str, typer.Option(help="Period or scope, for the keys.")] = "event",
     by: By = None,
@@ -101,8 +107,11 @@ def link_command(
     events, problems = asyncio.run(fetch(keys))
     if problems:
         raise fail(problems)
-    files = read(mappings)[0] if mappings.exists() else NO_FILES
-    if tie not in ("impossible", "possible"):
+    files, problems = read(mappings) if mappings.exists() else (NO_FILES, [])
+    if problems:
+        raise fail(problems)
+    aggregate = aggregate or id_of(events[keys[0]])
+    if tie not in (None, "impossible", "possible"):
         raise fail([f"--tie: {tie!r} is neither impossible nor possible"])
     entry = linking.link(
         events[keys[0]],
@@ -113,11 +122,22 @@ def link_command(
         ask=_ask,
         kind=kind,
         period=period,
-        tie=cast("Literal['impossible', 'possible']", tie),
+        tie=cast("Literal['impossible', 'possible'] | None", tie),
     )
     if entry is None:
         out.print("nothing confirmed, nothing written")
         return
+    if tie is None and any(leg.polarity == "inverted" for market in entry.market for leg in market.leg):
+        if typer.confirm("Can it end without a winner (a tie, a draw)?", default=True):
+            raise fail(
+                [
+                    "an inverted market that can end in a tie needs each leg's tie rule: write them by hand "
+                    "(docs/mapping.md), nothing written"
+                ]
+            )
+        entry = entry.model_copy(
+            update={"market": tuple(m.model_copy(update={"tie": "impossible"}) for m in entry.market)}
+        )
     problems = lint(linking.joined(files, entry), platforms()) + lint_venues(
         linking.joined(NO_FILES, entry), events
     )
@@ -157,6 +177,7 @@ def review_command(
         at=datetime.now(UTC).replace(microsecond=0),
         ask=_ask_leg,
         ask_tie=_ask_tie,
+        ask_reason=lambda _: str(typer.prompt("Why not", default="", show_default=False)),
     )
     changes: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
     for decision in decisions:
@@ -207,6 +228,11 @@ def _show(left: VenueMarket, right: VenueMarket) -> None:
     out.rule()
     out.print(f"A  {left.label}   ({left.question})", markup=False)
     out.print(f"B  {right.label}   ({right.question})", markup=False)
-    for line in linking.differences(left.rules, right.rules):
-        style = {"-": "red", "+": "green"}.get(line[0], "dim")
-        out.print(line, style=style, markup=False)
+    table = Table("A", "B", box=None, expand=True)
+    table.columns[0].ratio = table.columns[1].ratio = 1
+    for mine, theirs in linking.side_by_side(left.rules, right.rules):
+        if mine == theirs:
+            table.add_row(Text(mine, "dim"), Text(theirs, "dim"))
+        else:
+            table.add_row(Text(mine, "red"), Text(theirs, "green"))
+    out.print(table, soft_wrap=False)

@@ -27,7 +27,7 @@ from wup.mapping.file import NO_FILES
 from wup.mapping.unified import Aggregate, Member, MemberState, UnifiedMarket, part_of, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from wup.mapping.file import AggregateEntry, LegEntry, MappingFiles, MarketEntry
     from wup.mapping.table import MappingTable
@@ -48,6 +48,10 @@ class Unit:
     markets: tuple[UnifiedMarket, ...] = ()
     problems: tuple[str, ...] = ()
     """What kept a leg out, for people."""
+    suggestions: tuple[MarketEntry, ...] = ()
+    """Markets with legs that nobody has decided about: for people, never merged."""
+    rejections: tuple[tuple[str, str, str], ...] = ()
+    """(leg, the leg it was rejected beside, reason), legs as `{platform}:{market}`."""
 
 
 class Compiler:
@@ -185,7 +189,18 @@ def compile_entry(entry: AggregateEntry, version: int, events: Mapping[EventKey,
         confirmed_by=None if confirmed is None else confirmed.confirmed_by,
         confirmed_at=None if confirmed is None else _iso(confirmed.confirmed_at),
     )
-    return Unit(aggregate, tuple(markets), tuple(problems))
+    waiting = tuple(m for m in entry.market if any(leg.status == "proposed" for leg in m.leg))
+    return Unit(aggregate, tuple(markets), tuple(problems), waiting, tuple(_rejections(entry)))
+
+
+def _rejections(entry: AggregateEntry) -> Iterator[tuple[str, str, str]]:
+    for market in entry.market:
+        for leg in market.leg:
+            if leg.status == "rejected":
+                for other in market.leg:
+                    if other is not leg:
+                        names = (f"{leg.platform}:{leg.market}", f"{other.platform}:{other.market}")
+                        yield (*names, leg.reason or "rejected")
 
 
 def compile_event(event: VenueEventRecord, owned: Collection[tuple[str, str]]) -> Unit:

@@ -85,6 +85,8 @@ class LegEntry(_Table):
     confirmed_at: Moment | None = None
     evidence: Evidence | None = None
     settlement: Settlement | None = None
+    reason: Sentence | None = None
+    """Why it was rejected or retired."""
 
 
 class MarketEntry(_Table):

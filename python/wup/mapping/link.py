@@ -11,7 +11,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import SequenceMatcher, ndiff
+from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 from wup.mapping.catalogue import VenueEventRecord, VenueMarket, rules_sha256
@@ -50,9 +51,13 @@ def candidates(left: VenueEventRecord, right: VenueEventRecord, *, least: float 
     )
 
 
-def differences(left: str, right: str) -> list[str]:
-    """Two rule texts sentence by sentence: `  ` in both, `- ` only left, `+ ` only right."""
-    return [line for line in ndiff(_sentences(left), _sentences(right)) if not line.startswith("?")]
+def side_by_side(left: str, right: str) -> list[tuple[str, str]]:
+    """Two rule texts sentence by sentence; equal sentences stand in one row, "" where one side has none."""
+    mine, theirs = _sentences(left), _sentences(right)
+    rows: list[tuple[str, str]] = []
+    for _, start, end, other_start, other_end in SequenceMatcher(None, mine, theirs).get_opcodes():
+        rows += zip_longest(mine[start:end], theirs[other_start:other_end], fillvalue="")
+    return rows
 
 
 def part(words: str) -> str:

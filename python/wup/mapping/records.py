@@ -10,11 +10,13 @@ reason, and touches no other.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from wup._core import market_hash
 from wup.mapping.catalogue import VenueEventRecord, VenueMarket, rules_sha256
 from wup.mapping.rest import read_json, write_json
 from wup.mapping.unified import Member, UnifiedMarket
@@ -81,7 +83,21 @@ def unit_records(unit: Unit) -> dict[str, Record]:
         found.update(_aggregate_records(unit.aggregate))
     for market in unit.markets:
         found.update(_market_records(market))
+    for entry in unit.suggestions:
+        legs = [
+            leg.model_dump(mode="json", exclude_none=True, exclude={"where", "evidence", "settlement"})
+            for leg in entry.leg
+        ]
+        body = {"key": entry.key, "label": entry.label, "legs": legs}
+        found[f"suggest:{market_hash(entry.key)}"] = orjson.dumps(body).decode()
+    for one, two, reason in unit.rejections:
+        found[f"reject:{pair_hash(one, two)}"] = reason
     return found
+
+
+def pair_hash(one: str, two: str) -> str:
+    """16 hex digits for two venue markets, whichever comes first."""
+    return hashlib.sha256("|".join(sorted((one, two))).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def home_key(platform: str, slug: str) -> str:

@@ -34,7 +34,16 @@ _FULL_TRIES = 5
 _SCAN = 5000
 _KEPT_VERSIONS = 500
 _NOT_MAPPING = ("event:", "mapping:", "orderbook:")
-_OURS = ("aggregate:*", "market:*", "*:event:*", "*:market:*", "*:token:*", "*:outcome:*")
+_OURS = (
+    "aggregate:*",
+    "market:*",
+    "suggest:*",
+    "reject:*",
+    "*:event:*",
+    "*:market:*",
+    "*:token:*",
+    "*:outcome:*",
+)
 
 
 class MappingMoves(WupError):

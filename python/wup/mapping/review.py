@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["same", "inverted", "reject", "later"]
 _HEADER = re.compile(r"^\s*\[")
+_REASON = 512
 _ACCEPTED = ("confirmed", "suspended")
 
 
@@ -74,12 +75,14 @@ def review(
     at: datetime,
     ask: Callable[[Question], Verdict],
     ask_tie: Callable[[Question], bool] = lambda _: False,
+    ask_reason: Callable[[Question], str] = lambda _: "",
 ) -> list[Decision]:
     """Ask each question; what is to be written. Accepting a pair of proposals accepts the reference too.
 
     Args:
         ask_tie: can neither side win? Asked once per market that is to have an inverted leg and says nothing
             of ties. Where it can, the leg stays proposed: each leg's rule for ties must be written first.
+        ask_reason: why a leg is rejected; "" for no reason.
     """
     decisions: dict[str, Decision] = {}
     for question in asked:
@@ -87,7 +90,9 @@ def review(
         if verdict == "later":
             continue
         if verdict == "reject":
-            decisions[question.leg.where] = Decision(question.leg.where, {"status": '"rejected"'})
+            reason = ask_reason(question).strip()[:_REASON]
+            values = {"status": '"rejected"', **({"reason": toml_text(reason)} if reason else {})}
+            decisions[question.leg.where] = Decision(question.leg.where, values)
             continue
         reference = question.reference
         turned = (reference.polarity == "inverted") != (verdict == "inverted")

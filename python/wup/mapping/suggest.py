@@ -201,7 +201,7 @@ def _game_leg(
 
 def _worded_entry(pair: EventPair, known: Collection[tuple[str, str]]) -> AggregateEntry | None:
     """Proposed markets of two events, without those that the files know."""
-    name = _worded_id(pair.one)
+    name = id_of(pair.one)
     markets: list[MarketEntry] = []
     subjects: set[str] = set()
     for found in pair.markets:
@@ -234,7 +234,7 @@ def _worded_entry(pair: EventPair, known: Collection[tuple[str, str]]) -> Aggreg
     )
 
 
-def _worded_id(event: VenueEventRecord) -> str:
+def id_of(event: VenueEventRecord) -> str:
     """A readable id from the title; where titles meet, the event's own name tells them apart."""
     unmapped = _core.unmapped_aggregate(event.platform, event.slug)
     own = unmapped.removeprefix(f"{event.platform}-").lower()
