@@ -33,6 +33,8 @@ class BadLine:
     file: str
     line: int
     error: str
+    ends: bool = False
+    """The rest of the file could not be read either."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.error}"
@@ -56,14 +58,18 @@ def check(paths: Sequence[str]) -> None:
 
 
 def records(
-    paths: Sequence[str], bad: Callable[[BadLine], None], *, timeless: bool = False
+    paths: Sequence[str],
+    bad: Callable[[BadLine], None],
+    *,
+    timeless: bool = False,
+    counters: dict[tuple[str, str], int] | None = None,
 ) -> Iterator[tuple[Meta, bytes]]:
     """All records of the files, in the order given: (meta, payload).
 
     Frames without a counter are numbered per connection in order. What is no record goes to `bad`.
-    `timeless`: records may lack their time, which is then 0.
+    `timeless`: records may lack their time, which is then 0. `counters` go on from files read before.
     """
-    counters: dict[tuple[str, str], int] = {}
+    counters = {} if counters is None else counters
     for path in paths:
         for first, lines, error in _lines(path):
             for number, line in enumerate(lines, first):
@@ -78,7 +84,7 @@ def records(
                     continue
                 yield frame
             if error is not None:
-                bad(BadLine(path, first + len(lines), error))
+                bad(BadLine(path, first + len(lines), error, ends=True))
 
 
 def _said(problem: ValueError) -> str:
@@ -105,7 +111,11 @@ def _lines(path: str) -> Iterator[tuple[int, list[bytes], str | None]]:
     """(number of the first, lines, error) of one file, block by block; an error ends the file."""
     number = 1
     with Path(path).open("rb") as file:
-        packed = file.read(len(_ZSTD_MAGIC)) == _ZSTD_MAGIC
+        begins = file.read(len(_ZSTD_MAGIC))
+        packed = begins == _ZSTD_MAGIC
+        if begins and not packed and path.endswith(".zst"):
+            yield number, [], "cannot be read: this is no zstd"
+            return
         file.seek(0)
         rest = b""
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from wup.errors import SettingsError
 from wup.playback import reader
 from wup.playback.jetstream import StreamLog
+from wup.raw import Meta
 from wup.recorder import files
 from wup.recorder.files import segments
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wup.playback.reader import BadLine
-    from wup.raw import Meta
 
 STREAM = "jetstream:"
 
@@ -45,7 +45,38 @@ class FilesLog:
     paths: tuple[str, ...]
 
     def records(self, bad: Callable[[BadLine], None]) -> Iterator[tuple[Meta, bytes]]:
-        return reader.records(self.paths, bad)
+        """Where a segment is missing or cannot be read to its end, nobody knows what was said there: every
+        connection ends, and the next segment's head says what is open then."""
+        open_now: dict[tuple[str, str], None] = {}
+        counters: dict[tuple[str, str], int] = {}
+        at_us = 0
+        broken = False
+
+        def unreadable(line: BadLine) -> None:
+            nonlocal broken
+            broken = broken or line.ends
+            bad(line)
+
+        for place, path in enumerate(self.paths):
+            head = head_beside(path)
+            after_gap = place > 0 and path == str(head)
+            if broken or after_gap:
+                broken = False
+                for platform, connection in open_now:
+                    yield Meta("close", platform, connection, at_us, 0), b'{"why":"gap"}'
+                open_now.clear()
+                if head is not None and not after_gap:
+                    yield from reader.records([str(head)], bad, counters=counters)
+            for record in reader.records([path], unreadable, counters=counters):
+                meta = record[0]
+                kind = meta.kind
+                at_us = meta.rx_us
+                if kind != "frame":
+                    if kind == "open":
+                        open_now[meta.platform, meta.connection] = None
+                    elif kind == "close":
+                        open_now.pop((meta.platform, meta.connection), None)
+                yield record
 
     def timers(self) -> bool:
         return not reader.has_verdicts(self.paths)
@@ -60,6 +91,14 @@ class Part:
 
 
 WHOLE = Part()
+
+
+def head_beside(path: str) -> Path | None:
+    """The head of a segment, given its records or the head itself; None when it has none."""
+    file = Path(path)
+    name, dot, _ = file.name.partition(".")
+    head = files.head_of(file.parent, name)
+    return head if dot and files.is_segment(name) and head.is_file() else None
 
 
 def find(names: Sequence[str | Path], *, nats_url: str | None = None, part: Part = WHOLE) -> Source:

@@ -105,6 +105,11 @@ def names(folder: Path) -> list[str]:
     return sorted(name for name in found if _NAME.match(name))
 
 
+def is_segment(name: str) -> bool:
+    """Is this a segment's name?"""
+    return _NAME.match(name) is not None
+
+
 def number_of(name: str) -> int:
     """A segment's number."""
     return int(name[:8])
