@@ -30,10 +30,13 @@ def sample(name: str, **labels: str) -> float:
 async def test_books_resyncs_marks_and_repairs_are_shown() -> None:
     """Books by state; resyncs by hop, platform and reason; how late marks are; how many legs wait for a
     snapshot, and how long that took once it has come; messages by what became of them."""
+    sent = sample("wup_changes_total", kind="delta")
     async with Feed() as feed:
         await feed.start(table(K, P, H))
         for one in (K, P):
             feed.book(one, [["0.52", "500"]], [])
+        feed.service.tick()
+        assert sample("wup_changes_total", kind="delta") == sent + 2
         feed.mark("kalshi")
         feed.clock.advance(1.5)
         feed.service.tick()
