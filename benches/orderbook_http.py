@@ -143,6 +143,12 @@ async def ask(port: int, rate: int, seconds: float) -> None:
     print(orjson.dumps(found).decode(), flush=True)
 
 
+def processor_s(pid: int) -> float:
+    """Processor time that a process has used: what it needs, whoever else is on the machine."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def all_books(port: int) -> tuple[float, int, int]:
     """Seconds, books and bytes of `/v1/snapshots`."""
     began = time.perf_counter()
@@ -185,10 +191,13 @@ async def main(rate: int, asks: int, seconds: float) -> None:
             await asyncio.sleep(2)
             alone: list[float] = []
             beside: list[float] = []
+            used: dict[bool, list[float]] = {False: [], True: []}
             for asking in (False, True, False, True, False):
                 asker = child("--ask", f"{port},{asks},{seconds}") if asking else None
                 await asyncio.sleep(0.5)
+                before = processor_s(service.pid)
                 found = await stream.drive(bus, rate, seconds, load)
+                used[asking].append(processor_s(service.pid) - before)
                 stream.row("with HTTP" if asking else "alone", rate, found)
                 (beside if asking else alone).append(found["p99"])
                 if asker is not None:
@@ -204,6 +213,11 @@ async def main(rate: int, asks: int, seconds: float) -> None:
                     )
             ratio = (sum(beside) / len(beside)) / (sum(alone) / len(alone))
             print(f"the stream's p99 beside HTTP is {ratio:.2f} times that without")
+            quiet, busy = (sum(each) / len(each) / seconds for each in (used[False], used[True]))
+            print(
+                f"processor time of the service: {quiet / rate * 1e6:.0f} us an update, "
+                f"{(busy - quiet) / asks * 1e6:.0f} us a request"
+            )
             took, lines, size = await all_books(port)
             print(f"/v1/snapshots: {lines} books, {size / 1e6:.1f} MB in {took:.2f} s")
             if shutil.which("wrk"):
