@@ -130,8 +130,8 @@ async def test_every_key_of_the_design(redis: Redis) -> None:
 
 
 async def test_suggestions_and_rejections(redis: Redis) -> None:
-    """Proposed markets stand under `suggest:`, rejected pairs with the reason under `reject:`; neither makes a
-    market, and both are among the keys that are kept right."""
+    """Proposed markets stand under `suggest:`, rejected pairs with the reason under `reject:`; neither makes
+    a market, and both are among the keys that are kept right."""
     key = "wup1|game|k|s|-|p"
     proposed = {"status": '"proposed"', "confirmed_by": "", "confirmed_at": "", "rules_sha256": ""}
     legs = [
