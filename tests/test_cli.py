@@ -41,7 +41,11 @@ async def test_help_names_every_verb() -> None:
         "up",
         "sim",
         "demo",
+        "record",
         "replay",
+        "verify",
+        "book",
+        "export",
         "watch",
     ):
         assert verb in out
@@ -134,7 +138,7 @@ async def test_replay_of_garbage_is_no_success(tmp_path: Path) -> None:
     assert (await wup("replay", str(tape)))[0] == 1
 
 
-@pytest.mark.parametrize("stage", ["orderbook", "gateway", "events", "aggregator", "normalizer"])
+@pytest.mark.parametrize("stage", ["orderbook", "gateway", "events", "aggregator", "normalizer", "record"])
 async def test_a_stage_that_waits_for_nats_can_be_stopped(stage: str) -> None:
     """While NATS is away a stage says once what it waits for, and SIGTERM ends it at once, exit 0."""
     process = await asyncio.create_subprocess_exec(

@@ -31,6 +31,7 @@ from wup.metrics_server import MetricsServer
 from wup.normalizer.service import NormalizerService
 from wup.orderbook import EPOCHS_AHEAD_MS, OrderbookHttp, OrderbookService
 from wup.recorder import Recorder
+from wup.recorder.follower import Follower
 from wup.recorder.http import RecorderHttp
 from wup.recorder.stream import MappingLog, capture
 from wup.venues.registry import VENUES
@@ -267,6 +268,7 @@ class Process:
             max_age_s=settings.record_max_age_hours * 3600,
             epoch=None if normalizer is None else normalizer.engine.epoch,
             book_epoch=None if books is None else books.store.last_epoch,
+            books=Follower() if normalizer is None else normalizer.engine,
         )
         self._stack.push_async_callback(recorder.stop)
         await recorder.start()

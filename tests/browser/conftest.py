@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from browser.tab import Tab
 from gateway.conftest import bus, dial, engine, gateway, start
@@ -17,6 +17,8 @@ __all__ = ["bus", "dial", "engine", "gateway", "start"]
 
 SCREENSHOTS = Path(__file__).parent.parent.parent / "screenshots"
 """Kept for people to look at; git ignores it."""
+
+expect.set_options(timeout=15_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -199,6 +199,28 @@ async def test_hundreds_of_levels_stay_cheap(engine: Engine, gateway: Gateway, t
     assert 0 < await tab.page.evaluate("() => window.touched") < 40
 
 
+async def test_out_of_sight(engine: Engine, gateway: Gateway, browser: Browser) -> None:
+    """A card that nobody sees is drawn at once for its state, and for its levels when it is seen."""
+    tab = await Tab.open(browser, (320, 500))
+    await tab.page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2 and all(shows(c, engine) for c in cards.values()))
+
+    async def hidden() -> bool:
+        for _ in range(5):
+            engine.update("kalshi", "KXFED-26DEC-C25", [["0.515", f"{engine.published}"]], [])
+        engine.update("kalshi", "KXFED-26DEC-C50", [["0.515", f"{engine.published}"]], [])
+        cards = await tab.until_cards(lambda cards: shows(cards[FED_50], engine))
+        return not shows(cards[FED_25], engine)
+
+    await tab.until(hidden)
+    engine.normalised("state", "kalshi", "KXFED-26DEC-C25", state="down", why="venue_silent")
+    await tab.until_cards(lambda cards: cards[FED_25]["state"] == "degraded")
+    engine.update("polymarket", "6519", [["0.515", "77"]], [])
+    await tab.page.locator(f'[data-book="{FED_25}"]').scroll_into_view_if_needed()
+    await tab.until_cards(lambda cards: shows(cards[FED_25], engine))
+    await tab.close()
+
+
 async def test_trades_and_measurements(engine: Engine, gateway: Gateway, tab: Tab) -> None:
     """Trades appear newest first, and the page measures messages, latency and its round trip."""
     await tab.page.goto(url(gateway))
@@ -361,8 +383,8 @@ async def test_nothing_is_cut_off(engine: Engine, gateway: Gateway, browser: Bro
     page = tab.page
     await page.goto(url(gateway))
     await tab.until_cards(lambda cards: len(cards) == 2)
-    engine.update("kalshi", "KXFED-26DEC-C25", [["0.515", "99999999.999999"]], [["0.999999", "100000000000"]])
-    await tab.until_cards(lambda cards: cards[FED_25]["bid"] == "0.515")
+    engine.update("kalshi", "KXFED-26DEC-C50", [["0.515", "99999999.999999"]], [["0.999999", "100000000000"]])
+    await tab.until_cards(lambda cards: cards[FED_50]["bid"] == "0.515")
     for path in ("#/e/fed-2026-12", "#/playground"):
         await page.goto(url(gateway, path))
         over = await page.evaluate("() => document.documentElement.scrollWidth - innerWidth")

@@ -383,6 +383,7 @@ async def main() -> int:
     parser.add_argument("--venue-kills", type=int, default=3)
     parser.add_argument("--rate", type=int, default=500)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--limit", type=float, default=60, help="seconds after which the run gives up")
     chosen = parser.parse_args()
     print(machine())
     found = await run(
@@ -392,6 +393,7 @@ async def main() -> int:
         venue_kills=chosen.venue_kills,
         rate=chosen.rate,
         seed=chosen.seed,
+        limit_s=chosen.limit,
         say=True,
     )
     print(

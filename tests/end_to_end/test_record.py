@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import orjson
 import pytest
 
 from end_to_end.running import command
 from recorder.feeding import Feed, kinds, records
+from wup import servers
 from wup.bus import NatsBus
+from wup.playback import Replay
+from wup.playback.sources import FilesLog, Part, find, parse_time
+from wup.playback.verify import verify
 from wup.recorder import segments
 
 
@@ -76,6 +81,13 @@ async def test_a_recorder_alone_killed_and_begun_again(tmp_path: Path, nats_url:
         for meta, _ in records(segments(folder))
         if meta.kind in ("start", "open", "close")
     ]
+    (gap,) = verify(Replay(find([folder])), [folder])["gaps"]
+    assert gap["why"] == "recorder_off"
+    # What happened in a gap shows in both runs around it.
+    middle = (parse_time(gap["from"]) + parse_time(gap["to"])) // 2
+    source = find([folder], part=Part(middle, None))
+    assert isinstance(source, FilesLog)
+    assert list(source.paths) == segments(folder)
     assert found == [
         ("start", ""),
         ("open", "c.1"),
@@ -164,6 +176,31 @@ async def test_a_full_disk_stops_the_recording_only(small_disk: Path, nats_url: 
     assert found[:5] == [1, 2, 3, 4, 5]
     assert found[-2:] == [206, 207]
     await bus.close()
+
+
+async def test_a_stream_alone(tmp_path: Path, redis_url: str) -> None:
+    """With RECORD_STREAM and without a folder: JetStream keeps the log, and another process replays it while
+    the recorder is gone."""
+    async with servers.embedded_nats(jetstream=True) as url:
+        env = {"NATS_URL": url, "REDIS_URL": redis_url, "RECORD": "false", "RECORD_STREAM": "WUP"}
+        bus = await NatsBus.connect(url, name="test")
+        feed = Feed(bus)  # type: ignore[arg-type]
+        async with command("record", env=env) as recorder:
+            said = await recorder.until("ready")
+            assert (said["folder"], said["stream"]) == (None, "WUP")
+            feed.say("open", b"{}")
+            feed.frames(20)
+            await bus.flush()
+            await recorder.end(signal.SIGKILL)
+        feed.frames(5)
+        await bus.flush()
+        async with command("replay", "jetstream:WUP", "--out", str(tmp_path / "out"), env=env) as replay:
+            assert await asyncio.wait_for(replay.process.wait(), 30) == 0
+        async with command("verify", "jetstream:WUP", env=env) as judged:
+            assert judged.process.stdout is not None
+            found = orjson.loads(await judged.process.stdout.read())
+        assert (found["frames"], found["whole"]) == (25, True)
+        await bus.close()
 
 
 async def test_nothing_to_record_to_is_told() -> None:

@@ -270,14 +270,19 @@ def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 2
 
 
+def write_example(file: Path, gateway: Gateway, example: str) -> None:
+    """The example, with the addresses of this test."""
+    script = example.replace("ws://127.0.0.1:8082/ws", url(gateway)).replace("./wup.js", str(WEB / "wup.js"))
+    assert url(gateway) in script
+    file.write_text(script)
+
+
 @contextlib.asynccontextmanager
 async def running(
     engine: Engine, gateway: Gateway, file: Path, example: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """An example as a program of its own, with a market that moves."""
-    script = example.replace("ws://127.0.0.1:8082/ws", url(gateway)).replace("./wup.js", str(WEB / "wup.js"))
-    assert url(gateway) in script
-    file.write_text(script)  # noqa: ASYNC240 - a few lines, in a test
+    write_example(file, gateway, example)
     process = await asyncio.create_subprocess_exec(
         bundled(), str(file), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -6,6 +6,7 @@ import asyncio
 import re
 import shlex
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,22 @@ import typer
 from typer.testing import CliRunner
 
 import wup
+from mapping.files import aggregate, market
 from wup import config
 from wup.bus import LocalBus
 from wup.config import Settings
 from wup.events.command import register
 from wup.events.service import EventService
 from wup.mapping.command import app as map_app
-from wup.mapping.file import read
+from wup.mapping.console import walk
+from wup.mapping.file import MappingFiles, parse, read
 from wup.mapping.source import MappingSource
-from wup.sim import SimSettings, Simulators
+from wup.mapping.suggest import suggest
+from wup.mapping.write import dump_aggregate
+from wup.sim import SimSettings, Simulators, mapping_file
+from wup.sim.listed import build_world
+from wup.sim.mapping import pairs_of
+from wup.venues.identities import GAMES
 from wup.venues.registry import VENUES
 
 PAGE = (Path(wup.__file__).parents[2] / "docs" / "mapping.md").read_text()
@@ -186,3 +194,54 @@ async def test_publish_and_history_without_a_service() -> None:
     """No service at the address: one sentence, exit 2."""
     code, output = await run("wup map history --url http://127.0.0.1:1")
     assert (code, "no event service at" in output) == (2, True)
+
+
+async def test_a_rule_is_widened_by_another_game(service: EventService) -> None:
+    """`wup map series` for a series that has a rule adds names and texts to it, where it stands."""
+    game = "kalshi:KXMLBGAME-26DEC012305TEXNYY polymarket:mlb-tex-nyy-2026-12-01"
+    assert (await run(f"wup map series {game} --league mlb --by ab", "y\n"))[0] == 0
+    text = text_of("mappings/series.toml")
+    older = re.sub(r"names = .*", 'names = { "Boston Red Sox" = "Boston" }', text)
+    older = "# kept\n" + re.sub(r'"[0-9a-f]{64}"', f'"{"0" * 64}"', older)
+    write(
+        "mappings/series.toml",
+        older + "\n# about the next\n" + aggregate("a", market("wup1|a|k|s|-|p")) + "\n",
+    )
+    code, output = await run(f"wup map series {game} --league other --by cd", "y\n")
+    assert code == 0, output
+    files, problems = read(Path("mappings"))
+    assert problems == []
+    (rule,) = files.series
+    assert rule.names == {
+        "Boston Red Sox": "Boston",
+        "Texas Rangers": "Texas",
+        "New York Yankees": "New York Y",
+    }
+    assert [len(side.rules) for side in rule.side] == [3, 2]
+    assert (rule.league, rule.confirmed_by) == ("mlb", "human:cd")
+    text = text_of("mappings/series.toml")
+    assert text.startswith("# kept\n")
+    assert "\n# about the next\n[[aggregate]]\n" in text
+
+
+async def test_the_example_fits_the_simulators(sims: Simulators) -> None:
+    """examples/mapping.toml passes every check against the simulated venues, is what `wup sim --mapping`
+    writes, and its series rule alone confirms the game."""
+    example = Path(wup.__file__).parents[2] / "examples" / "mapping.toml"
+    code, output = await run(f"wup map lint --venues --mappings {example}")
+    assert (code, "no problem" in output) == (0, True), output
+    files, _ = read(example)
+    ours, problems = parse(mapping_file(pairs_of(build_world(0), PLATFORMS)), "sim.toml")
+    assert ours is not None, problems
+    assert [dump_aggregate(entry) for entry in files.aggregates] == [
+        dump_aggregate(entry) for entry in ours.aggregates
+    ]
+    events, problems = await walk()
+    assert problems == []
+    alone = MappingFiles(1, (), (), files.series)
+    found = suggest(events, alone, GAMES, PLATFORMS, at=datetime(2026, 11, 20, tzinfo=UTC))
+    assert [s.entry.league for s in found if s.confirmed] == ["mlb"]
+    (confirmed,) = (s.entry for s in found if s.confirmed)
+    legs = {leg.market: leg.polarity for market in confirmed.market for leg in market.leg}
+    theirs = {leg.market: leg.polarity for e in files.aggregates for m in e.market for leg in m.leg}
+    assert legs.items() <= theirs.items(), "the same legs, the same way round"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from orderbook.feeding import BOOK, OTHER, leg, table
+from orderbook.feeding import BOOK, OTHER, table
 from orderbook.test_http import DOWN, NO, K, P, serving
+from wup.mapping.catalogue import FactChange
 
-FEED = leg("kalshi", "KX-H0", book=OTHER)
+CHANGED = replace(K, changes=(FactChange(1, "tick", "0.01", "0.001"),), facts_us=1, fees={"type": "flat"})
 
 
 def schema_of(document: dict[str, Any], path: str, status: int) -> tuple[str, dict[str, Any]]:
@@ -45,8 +47,10 @@ async def test_live_answers_are_what_the_document_says(closed: bool) -> None:
     """Every route is asked, and body and media type of each answer are those of the document, which allows no
     member that it does not name; open books, books without a live leg, and closed ones with their result."""
     async with serving() as (feed, client):
-        if closed:
-            await feed.service.set_table(table(K, P, DOWN, version=2, result="yes"))
+        rich = table(CHANGED, P, DOWN, version=2, result="yes" if closed else None)
+        settled = (("kalshi", "m-1", "yes"), ("polymarket", "0x1", None))
+        books = {book: replace(info, settled=settled) for book, info in rich.books.items()}
+        await feed.service.set_table(replace(rich, books=books))
         document = (await client.get("/openapi.json")).json()
         assert {path for path, _, _ in ASKED} | {"/v1/snapshots"} == set(document["paths"])
         for path, address, status in ASKED:

@@ -105,6 +105,7 @@ async def pipeline(
             folder,
             epoch=normalizer.engine.epoch,
             book_epoch=orderbook.store.last_epoch,
+            books=normalizer.engine,
             **options,
         )
         stack.push_async_callback(recorder.stop)

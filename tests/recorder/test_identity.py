@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from recorder.running import Live, pipeline, replayed, sha256, table_of
+from wup.clock import SYSTEM_CLOCK
 from wup.playback import Replay
-from wup.playback.sources import find
+from wup.playback.sources import Part, find
 from wup.playback.verify import verify
 from wup.recorder import segments
+from wup.recorder.files import names, packed_of
 from wup.sim.faults import Fault
 
 SECONDS = float(os.environ.get("WUP_IDENTITY_SECS", "60"))
@@ -125,6 +127,44 @@ async def test_a_long_run_with_faults_is_identical(
     assert sha256(first) == sha256(live.messages) == sha256(replayed(files)[0])
     found = verify(Replay(find([tmp_path])), [tmp_path])
     assert found["sha256"] == sha256(live.messages)
+    # The books at the beginning of each segment are those that a replay has there.
+    checks = found["checks"]
+    assert min(checks["kalshi.checkpoint_match"], checks["polymarket.checkpoint_match"]) > 0
+    assert not any("checkpoint_mismatch" in key for key in checks), checks
     assert found["whole"], {key: found[key] for key in ("gaps", "damaged_files", "bad_lines")}
     with capsys.disabled():
         print(f"\n{SECONDS:.0f} s: {found['frames']} frames, {len(first)} messages, sha256 {found['sha256']}")
+
+
+async def test_without_its_oldest_segments_a_recording_has_all_books(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left when old segments were deleted has every book again a moment after its start, level for
+    level as the whole recording has it, checked by the venues' own sequences and hashes from there on."""
+    async with pipeline(tmp_path, monkeypatch, rate=300, segment_bytes=30_000) as live:
+        await live.set_table(await table_of(live.sims))
+        await until_live(live, len(live.sims.pairs))
+        async with asyncio.timeout(40):
+            while len(names(tmp_path)) < 4:
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(3)
+        await live.recorder.flush()
+        end_us = SYSTEM_CLOCK.now_us() - 200_000
+        await live.aggregator.stop()
+    whole = Replay(find([tmp_path]), part=Part(None, end_us))
+    whole.play(lambda message: None)
+    for name in names(tmp_path)[:2]:
+        packed_of(tmp_path, name).unlink()
+    left = Replay(find([tmp_path]), part=Part(None, end_us))
+    left.play(lambda message: None)
+    assert 0 < left.player.frames < whole.player.frames
+    assert left.bad_lines == []
+    assert left.books() == whole.books()
+    for name in whole.books():
+        one, other = whole.book(name), left.book(name)
+        assert (other.state, other.digest) == (one.state, one.digest)
+        assert one.state == "live"
+        assert (other.bids, other.asks) == (one.bids, one.asks)
+    checks = left.player.checks()
+    assert checks["polymarket.match"] > 100
+    assert left.player.bad == {}

@@ -86,6 +86,8 @@ RECORDS: list[dict[str, Any]] = [
         "raw": {"type": "trade", "sid": 2, "seq": 1, "msg": TRADE},
     },
     {"kind": "open", "rx_us": T + 4, "platform": "polymarket", "conn": "p1"},
+    {"kind": "open", "rx_us": T + 4, "platform": "kalshi", "conn": "c2"},
+    {"kind": "open", "rx_us": T + 4, "platform": "polymarket", "conn": "p2"},
     {"rx_us": T + 4, "platform": "polymarket", "conn": "p1", "n": 1, "raw": [WHOLE]},
     {
         "rx_us": T + 5,

@@ -80,7 +80,7 @@ class Recorded(Run):
 
 @pytest.mark.parametrize(
     ("platform", "seed", "clocked"),
-    [("kalshi", 5, False), ("polymarket", 5, False), ("polymarket", 31, True)],
+    [("kalshi", 5, False), ("polymarket", 5, False), ("polymarket", 24, True)],
 )
 def test_replay_of_a_live_run_is_identical(platform: str, seed: int, clocked: bool, tmp_path: Path) -> None:
     """Every consolidated message of the live run, in order, without the stamps that a clock made; also when

@@ -155,6 +155,28 @@ def test_rule_06_the_price_mode_is_always_said_and_recorded() -> None:
     assert told.book(A)[1] == [("0.3", "1")]
 
 
+def test_rule_06_a_book_in_the_other_mode_puts_the_whole_subscription_in_doubt() -> None:
+    """A server that ignores the flag: after one whole book that makes sense in the other mode only, no market
+    of the sid is shown any more, one-sided ones included, until a book of two sides makes sense again."""
+    shown = reader(use_yes_price=True)
+    one_sided = [["0.9800", "7.50"]]
+    shown.frame(snapshot(B, 1, None, one_sided))
+    assert shown.state == {B: "live"}
+    shown.frame(snapshot(A, 2, YES_LEVELS, [["0.0200", "7.50"], ["0.5500", "12.00"]]))
+    assert shown.bad == ["crossed_snapshot"]
+    assert shown.state == {B: "resync"}
+    shown.frame(snapshot(B, 3, None, one_sided))
+    assert shown.state == {B: "resync"}, "one side alone proves nothing"
+    for seq, after in enumerate((6, 6, 11, 21, 41), 4):
+        shown.wait(after)
+        shown.frame(snapshot(B, seq, None, one_sided))
+    assert shown.state == {B: "resync"}
+    assert "unrepaired" in {wish.why for wish in shown.repairs}
+    shown.frame(snapshot(A, 9, YES_LEVELS, [["0.9800", "7.50"], ["0.4500", "12.00"]]))
+    shown.frame(snapshot(B, 10, None, one_sided))
+    assert shown.state == {A: "live", B: "live"}
+
+
 def test_rule_07_a_side_without_orders_is_absent() -> None:
     """One side or both can be missing; an empty book is a live book."""
     shown = reader()

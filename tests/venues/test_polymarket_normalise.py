@@ -285,6 +285,19 @@ def test_a_change_of_tick_is_followed_with_and_without_notice() -> None:
     assert shown.book(YES) == book.truth()
 
 
+def test_a_late_notice_of_a_tick_takes_no_newer_one_back() -> None:
+    """A tick holds from its date: a notice that arrives after a newer one is not news."""
+    book = Book(BIDS, ASKS, tick="0.01")
+    shown = started(book)
+    book.tick = "0.001"
+    notice = {"event_type": "tick_size_change", "asset_id": YES, "market": MARKET}
+    shown.frame(raw({**notice, "new_tick_size": "0.001", "timestamp": str(book.ts)}))
+    shown.frame(raw({**notice, "new_tick_size": "0.01", "timestamp": str(book.ts - 5)}))
+    shown.frame(raw(book.move(("BUY", "0.2", "5"))))
+    assert shown.book(YES) == book.truth()
+    assert shown.normaliser.checks["match"] == 2
+
+
 def test_a_repeated_change_says_nothing_new() -> None:
     """Sizes are absolute: the same message twice makes one update."""
     book = Book(BIDS, ASKS)

@@ -126,7 +126,11 @@ def _the_same(entry: AggregateEntry, before: AggregateEntry | None) -> bool:
 
 
 def _append(
-    target: Path, parts: list[str], files: MappingFiles, *, without: Sequence[AggregateEntry] = ()
+    target: Path,
+    parts: list[str],
+    files: MappingFiles,
+    *,
+    without: Sequence[AggregateEntry | SeriesEntry] = (),
 ) -> None:
     """Add texts to a file, and take entries `without` out; else it stays as it is, comments included.
 
@@ -136,8 +140,11 @@ def _append(
     lines = before.splitlines()
     for entry in sorted(without, key=lambda e: -_line(e)):
         start = _line(entry) - 1
-        after = (i for i in range(start + 1, len(lines)) if _TABLE.match(lines[i]))
-        del lines[start : next(after, len(lines))]
+        end = next((i for i in range(start + 1, len(lines)) if _TABLE.match(lines[i])), len(lines))
+        while lines[end - 1].lstrip().startswith("#") or not lines[end - 1].strip():
+            # What stands above the next table is about that one.
+            end -= 1
+        del lines[start:end]
     before = "\n".join(lines)
     text = before.rstrip("\n") + "\n" + "".join(parts)
     wrong = parse(text, str(target))[1]
@@ -147,7 +154,7 @@ def _append(
     target.write_text(text)
 
 
-def _line(entry: AggregateEntry) -> int:
+def _line(entry: AggregateEntry | SeriesEntry) -> int:
     return int(entry.where.rpartition(":")[2])
 
 
@@ -256,7 +263,10 @@ def series_command(
     mappings: Mappings = Path("mappings"),
     by: By = None,
 ) -> None:
-    """Write a rule for a whole series, from one game whose rule texts a person reads here."""
+    """Write a rule for a whole series, from one game whose rule texts a person reads here.
+
+    With another game of the same series, its names and texts are added to the rule.
+    """
     keys = [key_of(name) for name in (left, right)]
     events, problems = asyncio.run(fetch(keys))
     if problems:
@@ -298,12 +308,40 @@ def series_command(
         confirmed_at=now,
         side=tuple(_side(game, names) for game in games),
     )
-    problems = lint(replace(files, series=(*files.series, entry)), platforms())
+    target = mappings if mappings.suffix == ".toml" else mappings / _SERIES
+    before = next((rule for rule in files.series if _of_one_series(rule, entry)), None)
+    if before is not None:
+        entry = _widened(before, entry)
+        target = Path(before.where.rpartition(":")[0])
+    rest = tuple(rule for rule in files.series if rule is not before)
+    problems = lint(replace(files, series=(*rest, entry)), platforms())
     if problems:
         raise fail(problems)
-    target = mappings if mappings.suffix == ".toml" else mappings / _SERIES
-    _append(target, [dump_series(entry)], files)
+    _append(target, [dump_series(entry)], files, without=[] if before is None else [before])
     out.print(f"written to {target}; wup map suggest confirms the games that fit it", markup=False)
+
+
+def _of_one_series(one: SeriesEntry, two: SeriesEntry) -> bool:
+    names = {(side.platform, side.series) for side in two.side}
+    return any((side.platform, side.series) in names for side in one.side)
+
+
+def _widened(before: SeriesEntry, entry: SeriesEntry) -> SeriesEntry:
+    """A rule with the names and texts of one more game; what it says of ties, starts and zone stays."""
+    new = {(side.platform, side.series): side for side in entry.side}
+    sides = []
+    for side in before.side:
+        more = new.pop((side.platform, side.series), None)
+        rules = side.rules if more is None else tuple(dict.fromkeys((*side.rules, *more.rules)))
+        sides.append(side.model_copy(update={"rules": rules}))
+    return before.model_copy(
+        update={
+            "names": {**before.names, **entry.names},
+            "confirmed_by": entry.confirmed_by,
+            "confirmed_at": entry.confirmed_at,
+            "side": (*sides, *new.values()),
+        }
+    )
 
 
 def _other_names(one: Game, two: Game) -> dict[str, str]:

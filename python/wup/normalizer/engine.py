@@ -124,6 +124,8 @@ class Engine:
             self._judged(meta, connection, fields, now_us)
         elif meta.kind == "catalog":
             self._followed.catalogue(meta.platform, fields)
+        elif meta.kind == "book" and connection is not None:
+            self._restored(meta, connection, fields, now_us)
 
     def _fields(self, meta: Meta, payload: bytes) -> dict[str, Any] | None:
         try:
@@ -394,6 +396,40 @@ class Engine:
             subject = subjects.normalized_marks(platform, self._instance)
             messages.append((subject, encode.marks(self.epoch, counters)))
         return messages
+
+    # --- checkpoints of a recording ---------------------------------------------------------------
+
+    def followed(self) -> list[tuple[str, str]]:
+        """(platform, asset) of everything that is followed."""
+        return [(platform, asset_id) for platform, assets in self._assets.items() for asset_id in assets]
+
+    def checkpoint(self, platform: str, asset_id: str) -> tuple[str, bytes] | None:
+        """(connection, body of a `book` record) of an asset that is live and whole: a reader who begins here
+        can go on with it."""
+        asset = self._assets.get(platform, {}).get(asset_id)
+        if asset is None or asset.state != "live" or asset.owner is None:
+            return None
+        fields = asset.owner.normaliser.checkpoint(asset_id)
+        if fields is None:
+            return None
+        return asset.owner.name, orjson.dumps({"asset": asset_id, **fields})
+
+    def _restored(self, meta: Meta, connection: Connection, fields: Mapping[str, Any], now_us: int) -> None:
+        """A `book` record: who knows the book compares, who does not takes it."""
+        asset_id = fields.get("asset")
+        if not isinstance(asset_id, str) or asset_id not in self._assets[meta.platform]:
+            return
+        if asset_id in connection.live:
+            known = connection.normaliser.book(asset_id)
+            if known is not None:
+                # Lists as JSON has them.
+                levels = orjson.loads(orjson.dumps(known.levels()))
+                same = [fields.get("bids"), fields.get("asks")] == levels
+                key = (meta.platform, "checkpoint_match" if same else "checkpoint_mismatch")
+                self._done[key] = self._done.get(key, 0) + 1
+            return
+        outputs = connection.normaliser.restore(asset_id, fields, now_us)
+        self._showing.outputs(connection, outputs, meta.rx_us, now_us)
 
     def checks(self) -> dict[tuple[str, str], int]:
         """Verifications against what the venues offer, by (platform, verdict), since the start."""

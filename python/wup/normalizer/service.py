@@ -115,6 +115,10 @@ class NormalizerService:
             return
         if meta.kind == "verdict" and self._is_mine(message.payload):
             return
+        if meta.kind == "book":
+            # Only a recording has these: from the bus nobody may say what a book is.
+            logs.bad_input(STAGE, platform, "unexpected_kind", meta.kind)
+            return
         self.engine.record(meta, message.payload, self._now_us())
         if meta.kind == "frame":
             self._latency.observe((perf_counter_ns() - started) // 1000)

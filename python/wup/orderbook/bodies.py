@@ -93,12 +93,30 @@ class Bbo(_Book):
     platforms: dict[str, Best]
 
 
+class Settled(_Body):
+    """A venue's market that has left the book with a result, in the book's terms."""
+
+    platform: str
+    market: str
+    result: str | None
+
+
+class FactChange(_Body):
+    """A fact that the venue changed, when it was first seen."""
+
+    ts_us: int
+    what: str
+    before: str | None
+    after: str | None
+
+
 class Market(_Body):
     """A market of an aggregate."""
 
     book: str
     label: str
     result: str | None
+    settled: list[Settled]
 
 
 class MarketLeg(_Body):
@@ -114,6 +132,8 @@ class MarketLeg(_Body):
     min_size: str | None
     fees: dict[str, str]
     close_us: int | None
+    facts_us: int | None = Field(description="since when tick, size, close and fees are what they are")
+    changes: list[FactChange]
 
 
 class MarketWithLegs(Market):

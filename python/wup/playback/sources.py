@@ -152,7 +152,9 @@ def _of_folder(folder: str, part: Part) -> list[str]:
         index = files.read_index(place, name)
         if index is None or not index.first_rx_us:
             continue
-        if part.start_us is not None and index.first_rx_us <= part.start_us:
+        # A run that follows a killed one begins by ending that one's connections, at that one's time.
+        begins_us = max(index.first_rx_us, index.run * 1000 if index.previous is None else 0)
+        if part.start_us is not None and begins_us <= part.start_us:
             head = files.head_of(place, name)
             opens = index.previous is None or str(head) in paths
             if opens:

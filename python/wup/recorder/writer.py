@@ -19,7 +19,7 @@ from wup.bus.base import Message
 from wup.errors import SettingsError
 from wup.metrics import DROPPED
 from wup.playback.record import frame_line, line
-from wup.raw import read_frame, read_meta
+from wup.raw import Meta, read_frame, read_meta
 from wup.recorder.metrics import DROPPED_QUEUE, RECORD_ERRORS, RECORDING
 from wup.recorder.state import State, closes
 
@@ -63,6 +63,15 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A book as the normalizer had it between two records."""
+
+    platform: str
+    connection: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Barrier:
     """`done` is called once everything queued before is on disk, or is known to be lost."""
 
@@ -78,6 +87,8 @@ class Writer:
         queue_bytes: bytes that may wait; beyond that frames are dropped and counted.
         refill: called in the thread with connections (platform, connection) whose books this recording
             does not know, because it began or went on in their middle.
+        began: called in the thread when a segment began and whole books should be put in it; without it a
+            recording that goes on asks the venues (`refill`).
     """
 
     def __init__(
@@ -89,14 +100,16 @@ class Writer:
         segment_age_s: float,
         queue_bytes: int,
         refill: Callable[[list[tuple[str, str]]], None],
+        began: Callable[[], None] | None = None,
     ) -> None:
         self._journal = journal
         self._refill = refill
+        self._began = began
         self._clock = clock
         self._run = run
         self._segment_age_us = round(segment_age_s * 1_000_000)
         self._queue_bytes = queue_bytes
-        self._queue: deque[Message | Table | Barrier] = deque()
+        self._queue: deque[Message | Table | Checkpoint | Barrier] = deque()
         # Each is written by one side only, so that neither needs a lock.
         self._in = 0
         self._out = 0
@@ -138,6 +151,10 @@ class Writer:
     def put_table(self, table: Table) -> None:
         """Queue a mapping."""
         self._queue.append(table)
+
+    def put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Queue a book."""
+        self._queue.append(checkpoint)
 
     def barrier(self, done: Callable[[], None]) -> None:
         """Call `done` (in the thread) when what is queued now has been dealt with."""
@@ -213,6 +230,8 @@ class Writer:
                 self._state.set_table(item.table, item.rx_us, item.epoch)
                 for text in self._state.table():
                     self._add(text, item.rx_us)
+            elif isinstance(item, Checkpoint):
+                self._checkpoint(item)
             elif isinstance(item, Barrier):
                 try:
                     self._flush()
@@ -240,7 +259,7 @@ class Writer:
                 if not self._state.knows(meta):
                     logs.bad_input(STAGE, platform, "no_open", meta.connection)
                     return
-            elif kind in ("start", "catalog", "mapping"):
+            elif kind in ("start", "catalog", "mapping", "book"):
                 logs.bad_input(STAGE, platform, "unexpected_kind", kind)
                 return
             else:
@@ -254,6 +273,11 @@ class Writer:
             return
         if text is not None:
             self._add(text, meta.rx_us)
+
+    def _checkpoint(self, item: Checkpoint) -> None:
+        if (item.platform, item.connection) in self._state.connections:
+            meta = Meta("book", item.platform, item.connection, self._seen_us, 0)
+            self._add(line(meta, item.body) or b"", self._seen_us)
 
     def _frame(self, message: Message, connection: str, rx_us: int, n: int) -> None:
         """Nearly every message: as little work as possible."""
@@ -343,7 +367,9 @@ class Writer:
         if self._why not in (None, STARTING):
             logs.log(STAGE).warning("recording again", was=self._why, run=self._run)
         self._why = None
-        if self._state.connections:
+        if self._began is not None:
+            self._began()
+        elif self._state.connections:
             self._refill(list(self._state.connections))
         RECORDING.set(1)
         self._prune()
@@ -369,6 +395,8 @@ class Writer:
         # The head is for readers who lack what came before; all others need to know only whose log this is.
         self._journal.add(opening[0], self._seen_us, frame=False)
         self._flush()
+        if self._began is not None:
+            self._began()
         self._prune()
 
     def _break(self) -> None:

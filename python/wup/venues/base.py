@@ -132,6 +132,15 @@ class Normaliser(Protocol):
         """Assets that this connection has books for."""
         ...
 
+    def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
+        """What a reader who begins here must know to go on with this book: `bids`, `asks`, and the venue's
+        own (JSON values). None unless the book is live here and whole."""
+        ...
+
+    def restore(self, asset_id: str, fields: Mapping[str, Any], now_us: int) -> list[Output]:
+        """Take a book from its `checkpoint`, as if the venue had sent it whole. Never raises."""
+        ...
+
 
 class Session(Protocol):
     """One connection's conversation: which frames to send, and when."""

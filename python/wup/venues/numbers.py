@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from wup import _core
 from wup.errors import VenueMessageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @lru_cache(maxsize=65_536)
@@ -37,3 +41,13 @@ def text_of(value: object, what: str, asset_id: str | None = None) -> str:
     if isinstance(value, str):
         return value
     raise VenueMessageError("bad_field", f"{what} is {type(value).__name__}, not text", asset_id)
+
+
+def restored(fields: Mapping[str, Any]) -> _core.VenueBook | None:
+    """The book with the `bids` and `asks` of a checkpoint; None when they are no levels."""
+    book = _core.VenueBook()
+    try:
+        book.replace(fields["bids"], fields["asks"])
+    except (_core.CoreError, KeyError, TypeError, ValueError):
+        return None
+    return book

@@ -59,6 +59,10 @@ class Row {
   }
 
   bars(level, scale, legs) {
+    // A picture of the size, not the size, which stands beside it as text: its length grows with the square root,
+    // or one great order would leave nothing to see of all others; the parts share it in proportion.
+    const total = Number(level.size);
+    const unit = (100 * Math.sqrt(total / scale)) / total;
     let said = "";
     for (let at = 0; at < legs.length; at += 1) {
       let part = this.parts[at];
@@ -72,8 +76,7 @@ class Row {
       if (size === null) continue;
       const name = `leg-${colour(legs[at])}`;
       if (part.className !== name) part.className = name;
-      // A picture of the size, not the size: the number stands beside it as text.
-      part.style.width = `${((Number(size) / scale) * 100).toFixed(2)}%`;
+      part.style.width = `${(Number(size) * unit).toFixed(2)}%`;
       said += `${said === "" ? "" : ", "}${legs[at]} ${size}`;
     }
     for (let at = legs.length; at < this.parts.length; at += 1) this.parts[at].hidden = true;
@@ -203,12 +206,21 @@ export class Card {
     return rows[at];
   }
 
+  get #state() {
+    return this.book.exact ? this.book.state : "unproven";
+  }
+
+  /** Must it be drawn now? Out of sight only its state counts: what stops being live never stays there as live. */
+  get urgent() {
+    return this.visible || this.element.dataset.state !== this.#state;
+  }
+
   draw() {
     const { book } = this;
     const live = book.exact;
     write(this.title, book.label ?? book.id);
     this.element.title = book.id;
-    const shown = live ? book.state : "unproven";
+    const shown = this.#state;
     if (this.element.dataset.state !== shown) this.element.dataset.state = shown;
     write(this.pill, live ? book.state : "not exact");
     this.cross.hidden = !book.crossed;

@@ -37,7 +37,7 @@ function later() {
 function draw() {
   frame = null;
   for (const card of dirty) {
-    if (!card.visible) continue;
+    if (!card.urgent) continue;
     dirty.delete(card);
     card.draw();
   }
@@ -150,7 +150,8 @@ function place(card) {
 function legend() {
   const legs = new Set([...cards.values()].flatMap(({ book }) => Object.keys(book.legs)));
   const known = [...legs].sort().map((leg) => h("span", {}, h("i", { class: `swatch leg-${colour(leg)}`, "aria-hidden": "true" }), leg));
-  by("legend").replaceChildren(...known);
+  const note = h("span", { class: "legend-note" }, "Bars grow with the square root of the size");
+  by("legend").replaceChildren(...known, note);
 }
 
 const events = new Events({

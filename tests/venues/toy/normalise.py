@@ -79,5 +79,21 @@ class ToyNormaliser:
     def book(self, asset_id: str) -> VenueBook | None:
         return self._books.get(asset_id)
 
+    def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
+        book = self.book(asset_id)
+        if book is None:
+            return None
+        bids, asks = book.levels()
+        return {"bids": bids, "asks": asks}
+
+    def restore(self, asset_id: str, fields: Mapping[str, Any], now_us: int) -> list[Output]:
+        book = VenueBook()
+        try:
+            book.replace(fields["bids"], fields["asks"])
+        except (KeyError, TypeError, ValueError) as error:
+            return [BadInput("bad_checkpoint", repr(error), asset_id)]
+        self._books[asset_id] = book
+        return [BookReplaced(asset_id, None)]
+
     def assets(self) -> Iterable[str]:
         return self._books

@@ -54,6 +54,16 @@ class Sequences:
         out.append(BadInput(kind, f"sid {sid}: {last} then {seq}"))
         return seq > last, True
 
+    def last(self, sid: int) -> int | None:
+        """The last number counted."""
+        return self._last.get(sid)
+
+    def resume(self, sid: int, seq: int) -> None:
+        """A reader who begins in the middle is told the last number, unless it has counted itself."""
+        if sid not in self._last and sid not in self._ended:
+            self._last[sid] = seq
+            self._frames[sid] = b""
+
     def begin(self, sid: int) -> None:
         """The venue began a subscription with this sid, maybe not for the first time."""
         self._ended.discard(sid)

@@ -1,8 +1,7 @@
-"""One connection's books: absolute sizes, transactions of several messages, and the hash as the proof.
+"""Frames of one connection to normalised outputs: what was subscribed, and what each frame says.
 
-The venue's points that this file obeys (venue doc section 0): 2 absolute sizes, 4 the hash as a sequence
-number, 5 a transaction is shown when it is whole, 6 both frame forms, 9 facts of the hash from several
-places; and section 6: one token per market, the other is its mirror.
+The venue's points that this file obeys (venue doc section 0): 1 and section 6 our own tokens only, 6 both
+frame forms, 10 ids are text. Its books are in `books`.
 """
 
 from __future__ import annotations
@@ -14,27 +13,23 @@ import orjson
 from wup._core import NumberError, VenueBook, polymarket_frame
 from wup.errors import VenueMessageError
 from wup.model import Absolute, Control, Snapshot, State, Trade
-from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
-from wup.venues.following import MIRROR_OF, find
-from wup.venues.numbers import shortest
+from wup.venues.base import BadInput, LegChanged, TradeSeen
+from wup.venues.numbers import restored, shortest
 from wup.venues.polymarket.adapter import NOTICES, PolymarketAdapter, load
-from wup.venues.polymarket.truth import Market, Token
-from wup.venues.repairs import REPAIR_US, REPAIRS, Repairs
+from wup.venues.polymarket.books import FIRST_BOOK_US, PolymarketBooks
+from wup.venues.polymarket.truth import stamp_us
+from wup.venues.repairs import REPAIR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from wup.model import Instrument, Side
+    from wup.model import Instrument
     from wup.venues.base import Output
 
-FIRST_BOOK_US = 8_000_000
-TRANSACTION_US = 250_000
-DOUBT_US = 2_000_000
-SAMPLED = 16
 _BOOK_KEYS = ("price_changes", "changes", "bids", "asks")
 
 
-class PolymarketNormaliser:
+class PolymarketNormaliser(PolymarketBooks):
     """Frames of one connection to normalised outputs. Pure: time comes in with each call.
 
     Without `native` every frame is read by the adapter's own decoder.
@@ -43,28 +38,11 @@ class PolymarketNormaliser:
     def __init__(
         self, open_info: Mapping[str, Any], instruments: Mapping[str, Instrument], *, native: bool = True
     ) -> None:
+        super().__init__(instruments, str(open_info.get("hash_check", "always")))
         self._native = native
         self._adapter = PolymarketAdapter()
-        self._instruments = instruments
-        self._hash_check = str(open_info.get("hash_check", "always"))
-        self._always = self._hash_check == "always"
-        self._tokens: dict[str, Token] = {}
-        self._markets: dict[str, Market] = {}
-        # Assets that we subscribed and that have sent nothing yet, with their deadline.
-        self._expected: dict[str, int] = {}
-        self._repairs = Repairs()
-        self._dropped: set[str] = set()
+        # Assets that we unsubscribed within a repair, with when to ask again.
         self._resumed: dict[str, int] = {}
-        # Assets that we unsubscribed and subscribed again: a book may still be one of the old subscription.
-        self._again: set[str] = set()
-        # First books of this connection carry the facts of the hash (point 9); others could not be told.
-        self._facts_come = False
-        # Tokens with a deadline: the timer looks at these only.
-        self._due: dict[str, Token] = {}
-        self._checks = {"match": 0, "mismatch": 0, "unknown": 0}
-        self.checks: Mapping[str, int] = self._checks
-
-    # --- what the client sent ---------------------------------------------------------------------
 
     def sent(self, raw: bytes, now_us: int) -> list[Output]:
         """A frame of ours: which assets to expect a book of."""
@@ -96,15 +74,6 @@ class PolymarketNormaliser:
                 if asset not in self._tokens or not self._tokens[asset].valid:
                     self._expected[asset] = due_us
         return out
-
-    def _forget(self, asset: str) -> Token | None:
-        token = self._tokens.pop(asset, None)
-        self._due.pop(asset, None)
-        if token is not None:
-            token.market.tokens.remove(token)
-        return token
-
-    # --- frames -----------------------------------------------------------------------------------
 
     def frame(self, raw: bytes, now_us: int) -> list[Output]:
         """A received frame; what cannot be used comes out as `BadInput`, with the legs that it makes
@@ -215,249 +184,6 @@ class PolymarketNormaliser:
         named = [asset for asset in self._tokens if f'"{asset}"' in text]
         self._doubt(named or list(self._tokens), "gap", now_us, out)
 
-    def _doubt(self, assets: Iterable[str], why: str, now_us: int, out: list[Output]) -> None:
-        """These books are no longer known: not shown until their next whole book, which is asked for."""
-        asked: list[str] = []
-        for asset in assets:
-            token = self._tokens.get(asset)
-            if token is None or token.closed:
-                continue
-            if token.shown:
-                out.append(LegChanged(asset, "resync", why))
-            token.lose(why)
-            if not token.mirror:
-                later_us = self._repairs.too_soon(asset, now_us)
-                token.wait_due_us = later_us or now_us + REPAIR_US
-                self._due[asset] = token
-                if later_us is None:
-                    asked.append(asset)
-        if asked:
-            out.append(RepairWanted(tuple(asked), why))
-
-    def _token(self, asset: str, market_id: object, out: list[Output], *, adopt: bool) -> Token | None:
-        """The token of a frame; None when it is not ours to follow."""
-        token = self._tokens.get(asset)
-        if token is not None:
-            if asset in self._instruments:
-                return token
-            self._forget(asset)
-        if asset in self._dropped:
-            return None
-        market_key = str(market_id)
-        instruments = self._instruments
-        instrument = find(instruments, asset, market_key) if adopt else instruments.get(asset)
-        market = self._markets.get(market_key)
-        if instrument is None:
-            # The other token of a market that we follow is in every change: not news (section 6).
-            if market is None and all(item.market_id != market_key for item in instruments.values()):
-                out.append(BadInput("unknown_asset", asset, asset))
-            return None
-        if market is None:
-            market = self._markets[market_key] = Market(market_key)
-        token = Token(asset, market, mirror=MIRROR_OF in instrument.facts)
-        market.tokens.append(token)
-        self._tokens[asset] = token
-        return token
-
-    # --- whole books ------------------------------------------------------------------------------
-
-    def _book(
-        self,
-        token: Token,
-        book: VenueBook,
-        item: Mapping[str, object],
-        venue_us: int | None,
-        now_us: int,
-        out: list[Output],
-    ) -> None:
-        if token.closed:
-            return
-        first = bool(item.get("tick_size"))
-        self._facts_come = self._facts_come or first
-        old = token.id in self._again and not first and self._facts_come
-        if old and self._repairs.attempts(token.id) < REPAIRS:
-            # Sent before our unsubscribe arrived: between it and the first book of the new subscription
-            # (point 9: the one with the tick) changes are not sent to us at all.
-            return
-        self._again.discard(token.id)
-        if token.valid and venue_us is not None and venue_us < token.venue_us:
-            out.append(BadInput("older", f"book of {venue_us} after {token.venue_us}", token.id))
-            return
-        if not token.valid and venue_us is not None and venue_us < token.missed_us:
-            out.append(BadInput("older", f"book of {venue_us} after {token.missed_us}", token.id))
-            self._doubt([token.id], "gap", now_us, out)
-            return
-        sent = item.get("hash")
-        expected = sent if isinstance(sent, str) and sent else None
-        if (
-            token.valid
-            and token.verified
-            and not token.open
-            and expected is not None
-            and expected == token.expected
-        ):
-            # The same state again, proven: what a trade sends after its changes.
-            return
-        token.book = book
-        if book.crossed():
-            out.append(BadInput("crossed_book", f"best bid {book.best('bid')}", token.id))
-            self._doubt([token.id], "gap", now_us, out)
-            return
-        token.venue_us = venue_us or token.venue_us
-        token.stamp = str(item.get("timestamp", ""))
-        token.expected = expected
-        token.best_bid = token.best_ask = None
-        self._check_book(token, item, now_us)
-        token.end()
-        token.valid = True
-        self._repairs.answered(token.id)
-        token.wait_due_us = None
-        self._expected.pop(token.id, None)
-        self._set_due(token)
-        if not token.mirror:
-            out.append(BookReplaced(token.id, venue_us))
-            if not (first or token.market.proven or token.market.asked):
-                # The first book, which alone carries the facts of the hash, did not come: without it no
-                # loss would ever show.
-                token.market.asked = True
-                out.append(RepairWanted((token.id,), "no_first_book"))
-
-    def _check_book(self, token: Token, item: Mapping[str, object], now_us: int) -> None:
-        """Prove a whole book. It is shown either way, for it is the venue's own word; what the proof
-        decides is whether later hashes mean anything."""
-        market = token.market
-        token.doubt_us = None
-        tick, last = item.get("tick_size"), item.get("last_trade_price")
-        if isinstance(tick, str) and tick:
-            token.tick = tick
-        if isinstance(last, str) and last and token.venue_us >= market.last_us:
-            market.last, market.last_us, market.last_known = last, token.venue_us, False
-        token.verified = False
-        if token.expected is None or self._hash_check == "off":
-            self._checks["unknown"] += 1
-            return
-        if token.matches() or token.explain_trade():
-            token.verified = True
-        elif (tick and last) or not market.proven:
-            token.verified = token.find_facts(self._instruments[token.id], item)
-            # The first book carries all that goes into the hash. When that does not prove it, the recipe
-            # is not the one we know, and no mismatch of this market means anything.
-            market.proven = market.proven and token.verified
-        else:
-            # The trade that made this book may still be on its way.
-            token.doubt_us = now_us
-        if token.verified:
-            market.proven = True
-        self._checks["match" if token.verified else "unknown"] += 1
-
-    # --- changes ----------------------------------------------------------------------------------
-
-    def _too_early(self, token: Token | None, venue_us: int | None) -> None:
-        """Changes before the first book say nothing but their time; the deadline asks for the book."""
-        if token is not None and not token.closed:
-            token.missed_us = max(token.missed_us, venue_us or 0)
-
-    def _change(
-        self,
-        token: Token,
-        levels: Sequence[tuple[Side, str, str]],
-        stamp: str,
-        venue_us: int | None,
-        expected: str | None,
-        best_bid: str | None,
-        best_ask: str | None,
-        now_us: int,
-        out: list[Output],
-    ) -> None:
-        if not token.valid:
-            self._too_early(token, venue_us)
-            return
-        if venue_us is not None:
-            if venue_us < token.venue_us:
-                out.append(BadInput("older", f"change of {venue_us} after {token.venue_us}", token.id))
-                return
-            if token.open and venue_us > token.venue_us:
-                self._give_up(token, now_us, out)
-                if not token.valid:
-                    return
-            token.venue_us = venue_us
-        try:
-            bids, asks, top = token.book.change(levels, best_bid, best_ask)
-        except NumberError as error:
-            out.append(BadInput("bad_level", str(error), token.id))
-            self._doubt([token.id], "gap", now_us, out)
-            return
-        token.expected = expected or None
-        token.stamp, token.best_bid, token.best_ask = stamp, best_bid, best_ask
-        provable = (
-            token.market.proven and token.expected is not None if self._always else self._provable(token)
-        )
-        whole = top is not False and not token.open and token.doubt_us is None
-        if whole and (not provable or token.matches()):
-            # Nearly every change: a transaction of one message, proven where it can be.
-            self._checks["match" if provable else "unknown"] += 1
-            token.verified = provable
-            if (bids or asks) and not token.mirror:
-                out.append(BookChanged(token.id, bids, asks, token.venue_us))
-            return
-        token.held.update((("bid", price), size) for price, size in bids)
-        token.held.update((("ask", price), size) for price, size in asks)
-        self._settle(token, top, provable, now_us, out)
-
-    def _settle(self, token: Token, top: bool | None, provable: bool, now_us: int, out: list[Output]) -> None:
-        """Show the transaction if it is whole, else wait for the rest of it."""
-        if provable:
-            if top is not False and (token.matches() or token.explain_trade()):
-                self._checks["match"] += 1
-                token.verified = True
-                token.doubt_us = None
-                self._show(token, out)
-                return
-            # While a trade has not explained itself no hash of the market can match: the top decides.
-            shown = top is not False and token.doubt_us is not None
-        else:
-            shown = top is not False
-        if shown:
-            self._checks["unknown"] += 1
-            token.verified = False
-            self._show(token, out)
-            return
-        if not token.open:
-            token.open = True
-            token.open_due_us = now_us + TRANSACTION_US
-            self._due[token.id] = token
-
-    def _provable(self, token: Token) -> bool:
-        if not token.market.proven or token.expected is None:
-            return False
-        if self._hash_check == "sampled":
-            token.checked += 1
-            return token.open or token.doubt_us is not None or token.checked % SAMPLED == 0
-        return self._always
-
-    def _show(self, token: Token, out: list[Output]) -> None:
-        if token.held and not token.mirror:
-            bids = [(price, size) for (side, price), size in token.held.items() if side == "bid"]
-            asks = [(price, size) for (side, price), size in token.held.items() if side == "ask"]
-            out.append(BookChanged(token.id, bids, asks, token.venue_us))
-        token.end()
-        self._set_due(token)
-
-    def _give_up(self, token: Token, now_us: int, out: list[Output]) -> None:
-        """A newer transaction begins while this one has not become whole.
-
-        A trade would have been explained by the prices that it swept; what remains is a change of tick
-        without notice, or a loss.
-        """
-        if self._provable(token) and token.top_fits() is not False and token.explain_tick():
-            self._checks["match"] += 1
-            self._show(token, out)
-            return
-        self._checks["mismatch"] += 1
-        self._doubt([token.id], "hash_mismatch", now_us, out)
-
-    # --- the rest ---------------------------------------------------------------------------------
-
     def _trade(self, event: Trade, out: list[Output]) -> None:
         token = self._tokens.get(event.asset_id)
         if token is None:
@@ -484,21 +210,6 @@ class PolymarketNormaliser:
             return
         out.append(TradeSeen(token.id, price, size, event.side, event.trade_id, event.venue_us))
 
-    def _explained(self, market: Market, out: list[Output]) -> None:
-        """The trade that hashes were waiting for may have come."""
-        for token in market.tokens:
-            if (
-                token.valid
-                and (token.open or token.doubt_us is not None)
-                and token.top_fits() is not False
-                and token.matches()
-            ):
-                self._checks["match"] += 1
-                token.verified = True
-                token.doubt_us = None
-                market.proven = True
-                self._show(token, out)
-
     def _state(self, event: State, out: list[Output]) -> None:
         """Resolutions of every market come to every connection; ours are told once."""
         token = self._tokens.get(event.asset_id)
@@ -515,73 +226,17 @@ class PolymarketNormaliser:
             asset, tick = event.body.get("asset_id"), event.body.get("new_tick_size")
             token = self._tokens.get(asset) if isinstance(asset, str) else None
             if token is not None and isinstance(tick, str) and tick:
-                token.tick = tick
+                token.set_tick(tick, event.body.get("timestamp"))
 
-    # --- time, end, answers -----------------------------------------------------------------------
+    def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
+        """Levels, and what their hash is made of."""
+        return None if self.book(asset_id) is None else self._tokens[asset_id].facts()
 
-    def _set_due(self, token: Token) -> None:
-        if token.wait_due_us is None and token.open_due_us is None and token.doubt_us is None:
-            self._due.pop(token.id, None)
-        else:
-            self._due[token.id] = token
-
-    def timer(self, now_us: int) -> list[Output]:
-        """Missing books, unanswered repairs, transactions that never became whole, hashes unexplained."""
-        out: list[Output] = []
-        wanted: dict[str, list[str]] = {}
-        for token in list(self._due.values()):
-            if token.id not in self._instruments:
-                self._forget(token.id)
-            elif token.open_due_us is not None and token.open_due_us <= now_us:
-                # Never shown by the clock: what a clock decides, replay must be told (wire.md section 6).
-                self._checks["mismatch"] += 1
-                self._doubt([token.id], "hash_mismatch", now_us, out)
-            elif token.doubt_us is not None and token.doubt_us + DOUBT_US <= now_us:
-                self._checks["mismatch"] += 1
-                self._doubt([token.id], "hash_mismatch", now_us, out)
-            elif token.wait_due_us is not None and token.wait_due_us <= now_us:
-                why, wait_us = self._repairs.ask(token.id, token.why, now_us)
-                wanted.setdefault(why, []).append(token.id)
-                token.wait_due_us = now_us + wait_us
-        if self._expected:
-            for asset, due_us in list(self._expected.items()):
-                if asset not in self._instruments:
-                    del self._expected[asset]
-                elif due_us <= now_us:
-                    why, wait_us = self._repairs.ask(asset, "no_first_book", now_us)
-                    wanted.setdefault(why, []).append(asset)
-                    self._expected[asset] = now_us + wait_us
-        out.extend(RepairWanted(tuple(assets), why) for why, assets in wanted.items())
+    def restore(self, asset_id: str, fields: Mapping[str, Any], now_us: int) -> list[Output]:
+        """A book that the recorder knew. Its hash is tried like that of any whole book."""
+        out: list[Output] = [BadInput("bad_checkpoint", asset_id, asset_id)]
+        book, token = restored(fields), self._token(asset_id, fields.get("market"), [], adopt=True)
+        if book is not None and token is not None:
+            out.clear()
+            self._book(token, book, fields, stamp_us(fields.get("timestamp")), now_us, out)
         return out
-
-    def doubt(self, assets: Iterable[str], why: str, now_us: int) -> list[Output]:
-        """Books that are wrong for a reason that no frame shows."""
-        out: list[Output] = []
-        self._doubt(assets, why, now_us, out)
-        return out
-
-    def closed(self, why: str) -> list[Output]:
-        """The connection is gone, and with it every book."""
-        out: list[Output] = [
-            LegChanged(token.id, "down", why)
-            for token in self._tokens.values()
-            if not token.closed and not token.mirror
-        ]
-        self._tokens.clear()
-        self._markets.clear()
-        self._due.clear()
-        self._expected.clear()
-        self._again.clear()
-        return out
-
-    def book(self, asset_id: str) -> VenueBook | None:
-        """A book that is shown; None also in the middle of a transaction."""
-        token = self._tokens.get(asset_id)
-        if token is None or not token.shown or token.open:
-            return None
-        return token.book
-
-    def assets(self) -> Iterable[str]:
-        """Assets that this connection has, or waits for, books of."""
-        shown = [asset for asset, token in self._tokens.items() if not token.mirror]
-        return [*shown, *self._expected]

@@ -9,7 +9,7 @@ and a mismatch proves nothing until every value that the facts can have has been
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wup._core import NumberError, VenueBook
 from wup.venues.numbers import complement, shortest
@@ -71,6 +71,7 @@ class Token:
         "open_due_us",
         "stamp",
         "tick",
+        "tick_us",
         "valid",
         "venue_us",
         "verified",
@@ -87,6 +88,8 @@ class Token:
         self.closed = False
         self.verified = False
         self.tick: str | None = None
+        self.tick_us = 0
+        """Since when, by the venue's clock."""
         self.venue_us = 0
         self.missed_us = 0
         """Time of the latest change that came before the first book: an older book lacks it."""
@@ -102,9 +105,34 @@ class Token:
         self.checked = 0
         self.why = "no_first_book"
 
+    def set_tick(self, tick: str, stamp: object) -> None:
+        """A tick and since when: a notice that comes late takes no newer one back."""
+        since_us = stamp_us(stamp)
+        if since_us is not None:
+            if since_us < self.tick_us:
+                return
+            self.tick_us = since_us
+        self.tick = tick
+
     @property
     def shown(self) -> bool:
         return self.valid and not self.closed and not self.mirror
+
+    def facts(self) -> dict[str, Any]:
+        """The book, with the names that a whole book of the venue has for what its hash is made of."""
+        bids, asks = self.book.levels()
+        market = self.market
+        return {
+            "bids": bids,
+            "asks": asks,
+            "market": market.id,
+            "timestamp": self.stamp,
+            "hash": self.expected,
+            "tick_size": self.tick,
+            "last_trade_price": market.last,
+            "min_order_size": market.min_size,
+            "neg_risk": market.neg_risk,
+        }
 
     def end(self) -> None:
         """The transaction is over."""
@@ -192,10 +220,19 @@ class Token:
         found = self.book.polymarket_hash(market.id, self.id, self.stamp, min_size, tick, neg_risk, last)
         if found != self.expected:
             return False
-        self.tick, market.min_size, market.neg_risk, market.last = tick, min_size, neg_risk, last
+        if tick != self.tick:
+            self.tick, self.tick_us = tick, self.venue_us
+        market.min_size, market.neg_risk, market.last = min_size, neg_risk, last
         market.last_us = max(market.last_us, self.venue_us)
         market.last_known = True
         return True
+
+
+def stamp_us(stamp: object) -> int | None:
+    """The engine's time from its text of milliseconds; None when it is none."""
+    if isinstance(stamp, str) and stamp.isascii() and stamp.isdigit() and len(stamp) <= 15:
+        return int(stamp) * 1000
+    return None
 
 
 def _first(*values: object) -> list[str]:
