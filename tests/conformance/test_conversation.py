@@ -13,7 +13,7 @@ import pytest
 
 from conformance.conftest import Dial
 from gateway.conftest import Opener, Starter, ready
-from gateway.engine import FED_25, GAME, TABLE, Engine
+from gateway.engine import FED_25, FED_50, GAME, TABLE, Engine
 from gateway.plain import PlainClient
 from gateway.raw import RawClient, frame
 from wup.gateway import Gateway, Limits
@@ -219,22 +219,23 @@ async def test_server_fault_closes_1011(engine: Engine, gateway: Gateway, dial: 
 
 async def test_overload_closes_1013(engine: Engine, start: Starter, raw: Dial, dial: Opener) -> None:
     """When more waits for all clients than may, those with the most waiting go, with 1013; others stay."""
-    gateway = await start(Limits(ws_waiting_bytes=400_000))
+    gateway = await start(Limits(ws_waiting_bytes=100_000))
     engine.marks()
     await ready(gateway)
     slow = await raw(gateway, limit=65536)
     slow.op("subscribe", "s", books=[">"])
     await slow.message("subscribed")
     fast = await dial(gateway)
-    await fast.op("subscribe", books=[">"])
+    await fast.op("subscribe", books=[FED_50])
     slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
     (connection,) = [
         each for each in gateway._core.connections() if each._session.name != fast.answers[0]["connection"]
     ]  # type: ignore[union-attr]
     async with asyncio.timeout(20):
         while connection._session is not None and not connection._session.ended:
-            mib(engine, 10)
-            await asyncio.sleep(0.005)
+            # Little of it is for the other client, so that only what the slow one leaves lying can be too much.
+            mib(engine, 30)
+            await asyncio.sleep(0.01)
     slow.writer.transport.resume_reading()  # type: ignore[attr-defined]
     assert await slow.close_code() == 1013
     assert (await fast.op("ping"))["type"] == "pong"

@@ -23,6 +23,7 @@ from wup.metrics import REGISTRY
 from wup.recorder import Recorder, files, segments
 from wup.recorder.follower import Follower
 
+TESTS = Path(__file__).parent.parent
 BOOK = "fed.0000000000000001.yes"
 TABLE = MappingTable(
     7,
@@ -334,7 +335,10 @@ async def test_a_killed_recorder_loses_at_most_the_last_second(tmp_path: Path) -
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", KILLED, str(tmp_path)),
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (TESTS, Path(wup.__file__).parent.parent))),
+        },
     )
     assert process.stdout is not None
     published: list[tuple[float, int]] = []

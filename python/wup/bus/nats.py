@@ -351,6 +351,6 @@ class NatsBus:
             logs.log("bus").info("nats flush at close failed", name=self._name)
         try:
             await self._client.close()
-        except RuntimeError as problem:
+        except (RuntimeError, OSError) as problem:
             # The client writes its last bytes even when the server has closed the socket before.
             logs.log("bus").info("nats was gone at close", name=self._name, error=repr(problem))
