@@ -25,6 +25,7 @@ from gateway.raw import RawClient, frame
 from security.conftest import entry, rss
 from wup.cli import app
 from wup.gateway import Gateway, Limits
+from wup.gateway.session import Session
 
 TEXT, CONT, CLOSE, PING = 1, 0, 8, 9
 FULL, FED = "canary-token-for-everything", "canary-token-for-fed-only"
@@ -564,9 +565,17 @@ async def test_w18_a_crash_stays_with_its_connection(
                 )
                 async with asyncio.timeout(3):
                     assert await rest(reader, writer) == b""
+    client = await raw(gateway)
+    name = (await client.message("welcome"))["connection"]
+    honest = Session.check
+
+    def check(session: Session, now: float) -> None:
+        if session.name == name:
+            explode()
+        honest(session, now)
+
     with monkeypatch.context() as patch:
-        patch.setattr("wup.gateway.session.Session.check", explode)
-        client = await raw(gateway)
+        patch.setattr(Session, "check", check)
         assert await client.close_code() == 1011
     again = await raw(gateway)
     again.op("ping", "1")
