@@ -233,7 +233,7 @@ async def test_overload_closes_1013(engine: Engine, start: Starter, raw: Dial, d
     ]  # type: ignore[union-attr]
     async with asyncio.timeout(20):
         while connection._session is not None and not connection._session.ended:
-            # Little of it is for the other client, so that only what the slow one leaves lying can be too much.
+            # Little of it is for the other client: only what the slow one leaves lying can be too much.
             mib(engine, 30)
             await asyncio.sleep(0.01)
     slow.writer.transport.resume_reading()  # type: ignore[attr-defined]

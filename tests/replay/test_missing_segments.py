@@ -7,7 +7,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from wup.recorder.follower import Follower
 
 from recorder.feeding import US, Feed
 from venues.kal import delta, snapshot
@@ -17,6 +16,7 @@ from wup.mapping.table import BookInfo, Leg, MappingTable
 from wup.playback import Replay, reader
 from wup.playback.sources import find
 from wup.recorder import Recorder, files
+from wup.recorder.follower import Follower
 
 BOOK = "fed.0000000000000001.yes"
 TABLE = MappingTable(
