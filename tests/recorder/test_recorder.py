@@ -16,12 +16,10 @@ import pytest
 
 import wup
 from recorder.feeding import Feed, fields, kinds, records
-from venues.kal import delta, snapshot
 from wup.bus import LocalBus, Message
 from wup.mapping.table import BookInfo, Leg, MappingTable
 from wup.metrics import REGISTRY
-from wup.recorder import Recorder, files, segments
-from wup.recorder.follower import Follower
+from wup.recorder import Recorder, segments
 
 TESTS = Path(__file__).parent.parent
 BOOK = "fed.0000000000000001.yes"
@@ -192,44 +190,6 @@ async def test_a_full_disk_stops_the_recording_and_not_the_stream(
     assert runs[0] == 11
     assert runs[1] > 11
     assert metric("wup_dropped_total", queue="recorder") == dropped + 9
-
-
-async def test_a_recorder_alone_puts_books_in_each_segment(tmp_path: Path) -> None:
-    """Without a normalizer beside it the recorder follows the books itself: a later segment has them, read
-    with the head alone, and at the place in the log where they were so; nobody is asked for them."""
-    bus = LocalBus()
-    asked: list[Message] = []
-    await bus.subscribe("control.>", asked.append)
-    recorder = Recorder(bus, tmp_path, segment_bytes=200, books=Follower())
-    await recorder.start()
-    recorder.set_table(TABLE)
-    feed = Feed(bus)
-    feed.say("open", b"{}")
-    feed.say("frame", snapshot("KX-1", 1, [["0.4000", "5.00"]]))
-    feed.say("frame", delta("KX-1", 2, "yes", "0.4000", "1.50"))
-    await recorder.flush()
-    await until(lambda: b'"kind":"book"' in text_of(segments(tmp_path)[-1:]))
-    feed.say("frame", delta("KX-1", 3, "yes", "0.4000", "1.00"))
-    await recorder.stop()
-    last = files.names(tmp_path)[-1]
-    for name in files.names(tmp_path)[:-1]:
-        for path in (files.packed_of, files.index_of):
-            path(tmp_path, name).unlink()
-    replay = wup.replay(tmp_path)
-    sizes = [[str(level.size) for level in replay.book(message.book).bids] for message in replay]
-    body, *_ = (fields(payload) for meta, payload in records(segments(tmp_path)) if meta.kind == "book")
-    # Small segments: the last delta may stand before this one.
-    expected = {2: "6.5", 3: "7.5"}[body["seq"]]
-    assert (body["bids"], body["sid"]) == ([["0.4", expected]], 1)
-    assert [expected] in sizes
-    assert all(size in ([], [expected], ["7.5"]) for size in sizes)
-    assert segments(tmp_path)[0].endswith(f"{last}.head.jsonl")
-    assert replay.player.bad == {}
-    assert asked == []
-
-
-def text_of(paths: list[str]) -> bytes:
-    return b"".join(payload for meta, payload in records(paths))
 
 
 async def test_a_folder_that_cannot_be_made_is_tried_again(tmp_path: Path) -> None:

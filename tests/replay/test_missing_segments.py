@@ -102,3 +102,21 @@ async def test_what_was_open_before_a_gap_is_not_believed_after_it(tmp_path: Pat
     assert "gap" in [status["why"] for status in last]
     assert len(replay.bad_lines) == (harm != "deleted")
     assert orjson.loads(files.index_of(tmp_path, names[2]).read_bytes())["connections"] == [["kalshi", "c.2"]]
+
+
+async def test_a_recorder_alone_puts_books_in_each_segment(tmp_path: Path) -> None:
+    """What is left when the oldest segments were deleted begins with its head and the books, and goes
+    on with the venue's own sequence."""
+    names = await recording(tmp_path)
+    for name in names[:2]:
+        for path in (files.packed_of, files.index_of, files.head_of):
+            path(tmp_path, name).unlink(missing_ok=True)
+    seen, replay = bids(tmp_path)
+    assert seen == [["0.3 7"], ["0.3 8"], []]
+    assert (replay.bad_lines, replay.player.bad) == ([], {})
+    (body,) = (
+        orjson.loads(payload)
+        for meta, payload in find([tmp_path]).records(lambda bad: None)
+        if meta.kind == "book"
+    )
+    assert (body["bids"], body["sid"], body["seq"]) == ([["0.3", "7"]], 1, 1)
