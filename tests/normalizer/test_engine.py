@@ -467,7 +467,7 @@ def test_a_fault_in_a_timer_costs_its_own_connection_only() -> None:
     assert feed.reader.state[B] == "live"
     assert feed.verdicts == [("kalshi", "c1", A, "resync", "gap")]
     feed.wait(0.1)
-    assert feed.repairs == [("kalshi", (), "unrepaired", "c1")]
+    assert feed.repairs == [("kalshi", (), "unrepaired", "c1"), ("kalshi", (A,), "gap", "c1")]
     assert ("kalshi", "timer_failed") in feed.bad
     feed.record("verdict", "kalshi", "c1", {"assets": [A], "state": "live", "why": "leg_snapshot"})
     assert feed.reader.state[A] == "resync"

@@ -6,41 +6,29 @@ epoch and counter of wire.md section 2 and the connection whose book is shown (`
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from wup import subjects
 from wup.normalizer import encode
+from wup.normalizer.deadlines import Deadlines
 from wup.normalizer.followed import Followed
 from wup.normalizer.legs import STATES, STATUS_REASONS, Connection
 from wup.normalizer.showing import Showing
-from wup.normalizer.unheard import Unheard
-from wup.venues.base import LegChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from wup.mapping.table import MappingTable
     from wup.model import Instrument, Level
+    from wup.normalizer.deadlines import Verdict
     from wup.normalizer.showing import Bad, Emit, Repair
     from wup.raw import Meta
     from wup.venues.base import Venue
 
-Verdict = Callable[[str, str, str, str, str], None]
-"""(platform, connection, asset, state, why): a clock made a leg leave; replay needs to be told."""
-
-SILENT_US = 2_500_000
-"""Two marks missed (wire.md section 2), and a half for the way."""
-GONE_US = 60_000_000
-"""A connection silent for so long will not come back: whoever held it is gone."""
-FAILED_US = 5_000_000
-"""Between two wishes to replace a connection whose timer fails."""
 MARKS_US = 2_000_000
 MARKS_SHARE = 30
-_WHOEVER = ""
-"""In a repair request: whichever connection carries the assets."""
 
 
 class Engine:
@@ -67,7 +55,6 @@ class Engine:
         self._instance = instance
         self._venues = venues
         self._repair = repair
-        self._unheard = Unheard()
         self._bad = bad
         self._verdict = verdict
         self._lenient = discover is not None
@@ -76,6 +63,9 @@ class Engine:
         self._assets = self._followed.assets
         self._connections: dict[tuple[str, str], Connection] = {}
         self._showing = Showing(epoch, self._assets, self._connections, emit, repair, bad, stamp)
+        self._deadlines = Deadlines(
+            self._assets, self._connections, self._showing, repair, bad, verdict, self._close
+        )
         self._opened = 0
         self._ticks = 0
         self._done: dict[tuple[str, str], int] = {}
@@ -206,22 +196,11 @@ class Engine:
     def _lost(self, connection: Connection, detail: str, now_us: int) -> None:
         """Frames of this connection were lost on their way to us: none of its books is known."""
         self._bad(connection.platform, "lost_records", f"{connection.name} {detail}")
-        assets = self._distrust(connection)
+        assets = connection.distrust(self._bad)
         for asset_id in assets:
             self._showing.leave(connection.platform, connection, asset_id, "resync", "gap", None, now_us)
         if assets:
             self._repair(connection.platform, assets, "gap", connection.name)
-
-    def _distrust(self, connection: Connection) -> tuple[str, ...]:
-        """Nothing of this connection is known before its next whole book; the assets that this concerns."""
-        assets = dict.fromkeys(connection.live)
-        try:
-            assets.update(dict.fromkeys(connection.normaliser.assets()))
-        except Exception as error:
-            self._bad(connection.platform, "normaliser_error", repr(error))
-        connection.live.clear()
-        connection.doubted.update(assets)
-        return tuple(assets)
 
     def _marked(
         self, meta: Meta, connection: Connection | None, fields: Mapping[str, Any], now_us: int
@@ -295,61 +274,11 @@ class Engine:
 
     def timer(self, now_us: int) -> None:
         """Deadlines of the normalisers, and connections whose marks stopped."""
-        for connection in list(self._connections.values()):
-            try:
-                self._timer_of(connection, now_us)
-            except Exception as error:
-                self._failed(connection, error, now_us)
-        connected = {connection.platform for connection in self._connections.values()}
-        for platform, assets in self._unheard.wanted(self._assets, connected, now_us).items():
-            self._repair(platform, assets, "no_first_book", _WHOEVER)
-
-    def _timer_of(self, connection: Connection, now_us: int) -> None:
-        marks_us = connection.marks_us
-        if marks_us is not None and not connection.silent and now_us - marks_us > SILENT_US:
-            connection.silent = True
-            for asset_id in list(connection.live):
-                self._clocked(connection, asset_id, "down", "upstream_silent")
-                self._showing.leave(
-                    connection.platform, connection, asset_id, "down", "upstream_silent", None, now_us
-                )
-        if connection.silent and marks_us is not None and now_us - marks_us > GONE_US:
-            self._close(connection, "upstream_silent", now_us, now_us)
-            return
-        outputs = connection.normaliser.timer(now_us)
-        for output in outputs:
-            if isinstance(output, LegChanged):
-                self._clocked(connection, output.asset_id, output.state, output.why)
-        if outputs:
-            self._showing.outputs(connection, outputs, now_us, now_us)
-
-    def _failed(self, connection: Connection, error: Exception, now_us: int) -> None:
-        """A fault of ours in a timer: what this connection's state is worth is unknown. Its legs leave until
-        their next whole books, a replay is told so, and another connection is asked for."""
-        platform = connection.platform
-        self._bad(platform, "timer_failed", repr(error))
-        try:
-            for asset_id in self._distrust(connection):
-                self._clocked(connection, asset_id, "resync", "gap")
-                self._showing.leave(platform, connection, asset_id, "resync", "gap", None, now_us)
-            if now_us >= connection.replace_us:
-                connection.replace_us = now_us + FAILED_US
-                self._repair(platform, (), "unrepaired", connection.name)
-        except Exception as second:
-            # Nothing can be told any more; the legs of the other connections still must be looked after.
-            self._bad(platform, "timer_failed", repr(second))
-
-    def _clocked(self, connection: Connection, asset_id: str, state: str, why: str) -> None:
-        self._verdict(connection.platform, connection.name, asset_id, state, why)
+        self._deadlines.timer(now_us)
 
     def forgive(self, stood_us: int, now_us: int) -> None:
-        """We ourselves stood still for `stood_us` until now: that time counts as nobody's silence.
-
-        Only that time: a process that stands still again and again still finds out who is silent.
-        """
-        for connection in self._connections.values():
-            if connection.marks_us is not None:
-                connection.marks_us = min(now_us, connection.marks_us + stood_us)
+        """We ourselves stood still for `stood_us` until now: that time counts as nobody's silence."""
+        self._deadlines.forgive(stood_us, now_us)
 
     def resync(self, platform: str, assets: Iterable[str] | None, now_us: int) -> None:
         """Answer a request for fresh snapshots from memory; None means every asset of the platform.

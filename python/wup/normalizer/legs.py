@@ -9,6 +9,7 @@ from wup._core import Writer
 
 if TYPE_CHECKING:
     from wup.model import Instrument, LegState
+    from wup.normalizer.showing import Bad
     from wup.venues.base import Normaliser
 
 STATES = frozenset(("syncing", "live", "resync", "down", "halted", "closed"))
@@ -103,3 +104,14 @@ class Connection:
         self.marks_us: int | None = None
         self.silent = False
         self.replace_us = 0
+
+    def distrust(self, bad: Bad) -> tuple[str, ...]:
+        """Nothing of this connection is known before its next whole books; the assets that this concerns."""
+        assets = dict.fromkeys(self.live)
+        try:
+            assets.update(dict.fromkeys(self.normaliser.assets()))
+        except Exception as error:
+            bad(self.platform, "normaliser_error", repr(error))
+        self.live.clear()
+        self.doubted.update(assets)
+        return tuple(assets)
