@@ -31,6 +31,7 @@ _O = "orderbook/test_service.py::test_"
 _V = "core/test_vectors.py::test_"
 _VF = "core/test_vector_files.py::test_"
 _CL = "client/test_feed.py::test_"
+_J = "javascript/test_javascript.py::test_"
 
 
 def _rule(key: str, text: str, *tests: str) -> Rule:
@@ -271,10 +272,29 @@ RULES: tuple[Rule, ...] = (
     _rule("access-token", "tokens by header or message", _GA + "auth_by_header", _GA + "auth_by_message"),
     # --- what a client does ---------------------------------------------------------------------------
     _rule(
-        "client-vectors", "conversations and their verdicts", _VF + "streams", _VF + "every_verdict_occurs"
+        "client-vectors",
+        "conversations and their verdicts",
+        _VF + "streams",
+        _VF + "every_verdict_occurs",
+        _J + "its_own_tests",
+        _J + "same_verdicts_as_the_native_copy",
     ),
-    _rule("client-gap", "a hole or a wrong digest: not exact, resync", _CL + "wrong_stream_is_noticed"),
-    _rule("client-status", "status by the gateway: wait for the snapshot", _CL + "gateway_says_gap"),
-    _rule("client-count", "another count: reconnect", _CL + "wrong_heartbeat_count"),
-    _rule("client-silence", "no frame for 5 s: reconnect", _CL + "silence_means_reconnect"),
+    # What its_own_tests runs for each of these in JavaScript is named in tests/javascript/feed.test.mjs.
+    _rule(
+        "client-gap",
+        "a hole or a wrong digest: not exact, resync",
+        _CL + "wrong_stream_is_noticed",
+        _J + "its_own_tests",
+        _J + "lost_messages_and_restart",
+    ),
+    _rule(
+        "client-status",
+        "status by the gateway: wait for the snapshot",
+        _CL + "gateway_says_gap",
+        _J + "its_own_tests",
+    ),
+    _rule("client-count", "another count: reconnect", _CL + "wrong_heartbeat_count", _J + "its_own_tests"),
+    _rule(
+        "client-silence", "no frame for 5 s: reconnect", _CL + "silence_means_reconnect", _J + "its_own_tests"
+    ),
 )
