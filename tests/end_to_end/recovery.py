@@ -25,9 +25,13 @@ from websockets.asyncio.client import connect
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benches"))
 
+from machine import machine
+
+# It must not stay: a file there with the name of a folder of tests would hide that folder.
+sys.path.remove(str(Path(__file__).parent.parent.parent / "benches"))
+
 from end_to_end.plain import PlainClient
 from end_to_end.running import Command, command
-from machine import machine
 from wup import servers
 from wup.demo.truth import merged, shown
 from wup.demo.verify import Verifier
