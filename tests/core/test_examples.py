@@ -20,6 +20,17 @@ def test_script(capsys: pytest.CaptureFixture[str]) -> None:
     assert "('kalshi', 'a', 'seq_gap')" in shown
 
 
+def test_replay_of_the_recording_beside_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recording in the examples is played, whole."""
+    monkeypatch.setattr("sys.argv", ["replay.py"])
+    runpy.run_path(str(EXAMPLES / "replay.py"), run_name="__main__")
+    shown = capsys.readouterr().out
+    assert "1329 frames, 6 books, 0 bad lines" in shown
+    assert "spread 0." in shown
+
+
 def test_notebook() -> None:
     """Every code cell runs in order, and cells that end in a book have a table to show."""
     notebook: dict[str, Any] = json.loads((EXAMPLES / "native_book.ipynb").read_text())
