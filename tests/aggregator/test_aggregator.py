@@ -183,6 +183,7 @@ async def test_a_silent_venue_goes_down_and_is_replaced() -> None:
         close = (await tape.until("close"))[0]
         assert orjson.loads(close[1])["why"] == "venue_silent"
         await toy.clients.get()
+        client.transport.abort()
 
 
 async def test_assets_are_spread_and_kept() -> None:

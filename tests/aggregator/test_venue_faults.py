@@ -97,7 +97,7 @@ async def test_refused(monkeypatch: pytest.MonkeyPatch, platform: str, kind: str
     over, and live again once the venue lets us in."""
     async with running(monkeypatch, sim={"sim_venues": (platform,)}) as system:
         await system.all_live()
-        system.fault(kind, seconds=8.0)
+        system.fault(kind, seconds=4.0)
         system.fault("reset")
         assert await system.judge.until(lambda: all_down(system), 10) < 1.0 + LATE_S
         refused_at = time.monotonic()
