@@ -159,7 +159,8 @@ async def test_nats_killed_and_restarted_in_the_middle(monkeypatch: pytest.Monke
             apart = Apart(stack, simulators, url)
             await apart.start(monkeypatch)
             await eventually(apart.all_live, 30)
-            await eventually(lambda: audited() > 0, 20)
+            before_audit = audited()
+            await eventually(lambda: audited() > before_audit, 20)
             lost = {name: count("lost_records", name) for name in simulators.exchanges}
             os.kill(server, signal.SIGKILL)
             await eventually(lambda: not alive(server), 5)
@@ -176,6 +177,21 @@ async def test_nats_killed_and_restarted_in_the_middle(monkeypatch: pytest.Monke
             assert apart.judge.wrong == []
             assert {asset for _, asset in apart.judge.holes} <= {leg.asset_id for leg in apart.table.legs}
             await stop(stack)
+
+
+async def test_nats_lost_before_the_first_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Legs that were live for a moment only, of a normalizer whose marks never came, leave as well when the
+    bus is away."""
+    async with AsyncExitStack() as stack:
+        simulators = Simulators(SimSettings(sim_seed=9, sim_rate=200))
+        await simulators.start()
+        stack.push_async_callback(simulators.stop)
+        monkeypatch.setattr(NormalizerService, "mark", lambda self: None)
+        async with servers.embedded_nats() as url:
+            apart = Apart(stack, simulators, url)
+            await apart.start(monkeypatch)
+            await eventually(apart.all_live, 30)
+        await eventually(lambda: apart.books.store.stats().get("books_live", 0) == 0, 10)
 
 
 async def stop(stack: AsyncExitStack) -> None:

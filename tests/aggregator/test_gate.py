@@ -80,7 +80,9 @@ def test_the_breaker_lets_one_connection_try(monkeypatch: pytest.MonkeyPatch) ->
     limits = Limits(assets_per_connection=1, connects_per_minute=6000, connects_at_once=100)
     back = 600.0
     seen: list[tuple[str, float | None]] = []
-    plan = Plan(lambda attempt: (3600.0, 1) if plan.times[-1] >= 1_000 + back else Unreachable("away"))
+    plan = Plan(
+        lambda attempt: (3600.0, 1) if plan.times[-1] >= 1_000 + back else Unreachable("away"), takes_s=5.0
+    )
 
     async def meanwhile(aggregator: Aggregator) -> None:
         for _ in range(20):
@@ -96,6 +98,8 @@ def test_the_breaker_lets_one_connection_try(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(at < start + 1.0 for at in plan.times) <= 20
     late = [at for at in plan.times if start + 300 <= at < start + back]
     assert 10 <= len(late) <= 22
+    # Those of the first moment were on their way when the breaker opened.
+    assert set(plan.together[20 : 20 + len(late)]) == {1}
     assert {state for state, _ in seen[:-1]} <= {"open", "half_open"}
     assert {level for _, level in seen[:-1]} <= {1.0, 2.0}
     assert seen[-1] == ("closed", 0.0)

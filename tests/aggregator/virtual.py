@@ -84,14 +84,26 @@ class Opened:
 class Plan:
     """What the venue does with each attempt: an exception to raise, or (life in seconds, words)."""
 
-    def __init__(self, answer: Callable[[int], Exception | tuple[float, int]]) -> None:
+    def __init__(
+        self, answer: Callable[[int], Exception | tuple[float, int]], *, takes_s: float = 0.0
+    ) -> None:
         self._answer = answer
+        self._takes_s = takes_s
+        self.under_way = 0
+        self.together: list[int] = []
+        """How many attempts were under way at each, itself included."""
         self.times: list[float] = []
         self.signed: list[str] = []
 
     async def open(self, url: str, headers: dict[str, str], reader: Any, clock: Any) -> Opened:
         self.times.append(clock.monotonic())
         self.signed.append(headers["X-Toy"])
+        self.under_way += 1
+        self.together.append(self.under_way)
+        try:
+            await asyncio.sleep(self._takes_s)
+        finally:
+            self.under_way -= 1
         answer = self._answer(len(self.times))
         if isinstance(answer, Exception):
             raise answer

@@ -21,7 +21,7 @@ from wup.orderbook.answers import SnapshotAnswers
 from wup.orderbook.contents import Contents
 from wup.orderbook.gauges import Gauges
 from wup.orderbook.shard import shard_of
-from wup.orderbook.upstream import Upstream
+from wup.orderbook.upstream import TWO_MARKS_S, Upstream
 from wup.orderbook.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class OrderbookService:
         self._suspended: set[tuple[str, str]] = set()
         self._wishes = Wishes()
         self._lost_on_bus: str | None = None
+        self._away_since: float | None = None
+        self._away_told = False
         self._upstream = Upstream()
         self._answers = SnapshotAnswers(bus, self.store, clock.now_us)
         self._gauges = Gauges(bus, self.store)
@@ -226,6 +228,9 @@ class OrderbookService:
         """
         if why == "reconnected":
             self._lost_on_bus = why
+            self._away_since = None
+        elif why == "disconnected" and self._away_since is None:
+            self._away_since, self._away_told = self._clock.monotonic(), False
 
     def _ask(self, keys: Iterable[tuple[str, str]], why: str, *, anew: bool = False) -> None:
         """Ask the normalizers for fresh snapshots; asked again until something comes."""
@@ -259,7 +264,7 @@ class OrderbookService:
         """Once a second: silent upstreams, unanswered questions, marks, epochs."""
         now_us = self._clock.now_us()
         silent: list[tuple[str, str]] = []
-        for platform, asset in self._upstream.silent(self._clock.monotonic()):
+        for platform, asset in self._silent():
             if (platform, asset) in self._suspended:
                 # The mapping's word about it stays in force.
                 continue
@@ -278,6 +283,17 @@ class OrderbookService:
         self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._wishes))
         self._count()
         self._reserve_epochs()
+
+    def _silent(self) -> list[tuple[str, str]]:
+        """Legs whose producer missed two marks; all of them once the bus itself is away for so long, for who
+        was never heard of cannot be missed."""
+        now = self._clock.monotonic()
+        silent = self._upstream.silent(now)
+        if self._away_since is None or self._away_told or now - self._away_since < TWO_MARKS_S:
+            return silent
+        self._away_told = True
+        shown = (leg for book in self.store.books() for leg in self.store.book(book).legs.values())
+        return [(str(leg["platform"]), str(leg["asset"])) for leg in shown if leg["state"] == "live"]
 
     def _reserve_epochs(self) -> None:
         """Keep the reserve ahead of what the wall clock can make us give out until the next look."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_TWO_MARKS_S = 2.5
+TWO_MARKS_S = 2.5
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Upstream:
         """(platform, asset) of instances that missed two marks; each instance is told once."""
         lost: list[tuple[str, str]] = []
         for key, entry in list(self._instances.items()):
-            if now - entry.heard >= _TWO_MARKS_S:
+            if now - entry.heard >= TWO_MARKS_S:
                 lost += [(key[0], asset) for asset in sorted(entry.assets)]
                 del self._instances[key]
                 self._gone.setdefault(key[0], entry.heard)
