@@ -190,6 +190,55 @@ async def test_publish_refuses_what_is_wrong(service: EventService) -> None:
     assert (await run("wup map publish"))[0] == 0
 
 
+async def test_publish_of_other_files_is_told(service: EventService, tmp_path: Path) -> None:
+    """The service reads another folder than the command: said, with exit 2."""
+    write("mappings/a.toml", aggregate("a", market("wup1|a|k|s|-|p")))
+    assert (await run("wup map publish"))[0] == 0
+    write("mappings/b.toml", "# only a comment")
+    assert (await run("wup map publish"))[0] == 0
+    write("other.toml", aggregate("b", market("wup1|b|k|s|-|p")))
+    code, output = await run("wup map publish --mappings other.toml")
+    assert (code, "reads other files than other.toml" in output) == (2, True)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+async def test_suggestions_over_simulated_catalogues(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Against the truth of the simulators: every proposed pair is one, the right way round, and nearly all are
+    proposed; only the game confirms, and only with its rule."""
+    sims = Simulators(SimSettings(sim_seed=seed, sim_extra_events=25))
+    await sims.start()
+    try:
+        for name, value in sims.env().items():
+            monkeypatch.setenv(name, value)
+        events, problems = await walk()
+    finally:
+        await sims.stop()
+    assert problems == []
+    truth = {
+        frozenset((one["market_id"], two["market_id"])): one["inverted"] == two["inverted"]
+        for pair in pairs_of(build_world(25), PLATFORMS)
+        for one in pair["legs"]
+        for two in pair["legs"]
+        if one is not two
+    }
+    rules = read(Path(wup.__file__).parents[2] / "examples" / "mapping.toml")[0].series
+    found = suggest(
+        events, MappingFiles(1, (), (), rules), GAMES, PLATFORMS, at=datetime(2026, 11, 20, tzinfo=UTC)
+    )
+    proposed = {
+        frozenset((one.market, two.market)): one.polarity == two.polarity
+        for suggestion in found
+        for entry in suggestion.entry.market
+        for one in entry.leg
+        for two in entry.leg
+        if one is not two
+    }
+    assert proposed.items() <= truth.items(), "a wrong pair, or the wrong way round"
+    # Two outcomes of the rate decision are worded with other bounds: those wait for wup map link.
+    assert len(truth) - len(proposed) == 2
+    assert [s.entry.league for s in found if s.confirmed] == ["mlb"]
+
+
 async def test_publish_and_history_without_a_service() -> None:
     """No service at the address: one sentence, exit 2."""
     code, output = await run("wup map history --url http://127.0.0.1:1")

@@ -223,7 +223,7 @@ def _mappings(app: FastAPI, service: EventService) -> None:
                 await service.settled()
         except TimeoutError:
             return _json({"status": "pending", "detail": "Redis does not answer; written when it does"}, 202)
-        body = {"version": service.version, "aggregates": service.aggregates_from_files}
+        body = {"version": service.version, "files_sha256": service.files_digest}
         return _json({**body, "problems": service.compiler.problems()})
 
     @app.get("/v1/mappings/{aggregate_id}", summary="One aggregate with its markets and legs")

@@ -28,6 +28,7 @@ from wup.mapping.file import NO_FILES, MappingFiles
 from wup.mapping.lint import load_checked
 from wup.mapping.records import BadRecord
 from wup.mapping.redis import REDIS_ERRORS, MappingStore, connect
+from wup.mapping.write import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -328,9 +329,9 @@ class EventService:
         return self.files_problems
 
     @property
-    def aggregates_from_files(self) -> int:
-        """How many aggregates the files in force have."""
-        return len(self._files.aggregates)
+    def files_digest(self) -> str:
+        """Of the mapping files in force (`wup.mapping.write.digest`)."""
+        return digest(self._files)
 
     async def history(self, aggregate: str | None, limit: int) -> list[dict[str, Any]] | None:
         """The last versions that came into force, the newest first; None while Redis is away."""

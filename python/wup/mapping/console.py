@@ -86,6 +86,8 @@ async def walk() -> tuple[list[VenueEventRecord], list[str]]:
                     events.append(event)  # noqa: PERF401  those before a failure are kept
             except CatalogueError as error:
                 problems.append(f"{platform}: {error}")
+            # The list of a whole venue takes minutes: whoever waits sees that it goes on.
+            err.print(f"{platform}: {sum(e.platform == platform for e in events)} events", markup=False)
     finally:
         for catalogue in known.values():
             await catalogue.close()

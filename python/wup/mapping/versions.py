@@ -14,6 +14,7 @@ from wup.mapping.console import Mappings, err, fail, fetch, out, platforms
 from wup.mapping.file import read
 from wup.mapping.lint import lint
 from wup.mapping.lint_venues import lint_venues
+from wup.mapping.write import digest
 from wup.service_client import EventsUrl, TokenFile, ask
 
 _URL = "http://127.0.0.1:8081"
@@ -48,7 +49,14 @@ def publish_command(
         out.print(f"taken, but not in Redis yet: {answer.json()['detail']}", markup=False)
         return
     body = answer.json()
-    out.print(f"version {body['version']} is in force: {body['aggregates']} aggregates from files")
+    if body["files_sha256"] != digest(files):
+        raise fail(
+            [
+                f"version {body['version']} is in force, but the service at {url} reads other files than "
+                f"{mappings}: give it MAPPINGS, or this command --mappings"
+            ]
+        )
+    out.print(f"version {body['version']} is in force: {len(files.aggregates)} aggregates from files")
     for problem in body["problems"]:
         err.print(problem, markup=False)
 

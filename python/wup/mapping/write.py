@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ def dump(files: MappingFiles) -> str:
     """A file's text; `parse` of it gives `files` again."""
     parts = [*map(dump_series, files.series), *map(dump_aggregate, files.aggregates)]
     return "\n".join([f"version = {files.version}", *parts])
+
+
+def digest(files: MappingFiles) -> str:
+    """SHA-256 of what the files say, whatever their names, comments and spaces."""
+    return hashlib.sha256(dump(files).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def dump_aggregate(entry: AggregateEntry) -> str:
