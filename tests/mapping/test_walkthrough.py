@@ -203,8 +203,8 @@ async def test_publish_of_other_files_is_told(service: EventService, tmp_path: P
 
 @pytest.mark.parametrize("seed", [2, 3])
 async def test_suggestions_over_simulated_catalogues(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Against the truth of the simulators: every proposed pair is one, the right way round, and nearly all are
-    proposed; only the game confirms, and only with its rule."""
+    """Against the truth of the simulators: every proposed pair is one, the right way round, and nearly all
+    are proposed; only the game confirms, under its rule."""
     sims = Simulators(SimSettings(sim_seed=seed, sim_extra_events=25))
     await sims.start()
     try:

@@ -7,6 +7,8 @@ table stays and `healthy` says so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from wup.mapping.table import EMPTY, MappingTable
 from wup.mapping.unified import Part, UnifiedMarket, part_of, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from wup.bus import Bus, Message
     from wup.bus.base import Subscription
@@ -30,6 +32,18 @@ _KEPT_ANNOUNCEMENTS = 64
 def announcement(version: int, previous: int, markets: list[str] | None) -> bytes:
     """Payload of `mapping.changed`: which unified markets changed between two versions, None for unknown."""
     return orjson.dumps({"type": "mapping", "version": version, "previous": previous, "markets": markets})
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """A full load makes a million objects and no cycles: looking for these would double its time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class MappingSource:
@@ -157,6 +171,11 @@ class MappingSource:
             wanted = sorted(self._rejected) if again else None
         else:
             wanted = self._increment(version)
+        with contextlib.nullcontext() if wanted is not None else _without_collector():
+            await self._reload(version, wanted)
+
+    async def _reload(self, version: int, wanted: list[str] | None) -> None:
+        """Read the named markets, or all, and swap the table if anything is different."""
         loaded = await self._store.load(wanted)
         if loaded is None:
             return
