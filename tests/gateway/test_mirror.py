@@ -135,6 +135,25 @@ async def test_mark_with_another_digest(bench: Bench) -> None:
     assert not book.serving
 
 
+async def test_marks_of_many_books_let_others_in_between(bench: Bench) -> None:
+    """Many marks are held against the mirrors in slices: a change that comes meanwhile goes on at once, and a
+    hole in the last of them is found all the same."""
+    many = [("kalshi", f"MANY-{i}", f"many.{i:016x}.yes", False) for i in range(1000)]
+    bench.engine.publish(bench.engine.store.set_mapping(413, [*TABLE, *many], bench.engine.now_us))
+    await bench.settle()
+    bench.ear.heard.clear()
+    (payload,) = bench.engine.store.marks("0", bench.engine.now_us, True)
+    marks = orjson.loads(payload)
+    last = next(reversed(marks["books"]))
+    marks["books"][last][1] += 1
+    bench.mirrors.handle(Message("orderbook.marks.0", orjson.dumps(marks)))
+    bench.engine.update("kalshi", "KXFED-26DEC-C25", [["0.41", "7"]], [])
+    async with asyncio.timeout(5):
+        while not bench.ear.of(last):
+            await asyncio.sleep(0)
+    assert [what for what, _ in bench.ear.heard if what != "restored"] == ["delta", "lost:gap"]
+
+
 async def test_tampered_delta_is_not_forwarded(bench: Bench) -> None:
     """A delta whose content contradicts its digest reaches nobody."""
     seen: list[Message] = []

@@ -21,6 +21,8 @@ from wup.gateway.mirrored import Kind, MirroredBook, kind_of
 from wup.metrics import MIRROR_BROKEN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wup.bus import Message
     from wup.clock import Clock
     from wup.gateway.source import SnapshotSource
@@ -33,6 +35,8 @@ _FORGET_S = 90.0
 _UNANSWERED = 6
 _INSISTS = 5
 _ANSWERS_PER_TURN = 50
+_MARKS_PER_TURN = 250
+_CHECKS_PER_TURN = 500
 
 _CHANGES = subjects.changes("")
 _TRADES = subjects.trades("")
@@ -345,9 +349,8 @@ class Mirrors:
     def _marks(self, shard: str, payload: bytes) -> None:
         now = self._clock.monotonic()
         try:
-            books: dict[str, list[int]] = orjson.loads(payload)["books"]
-            marks = [(name, (int(mark[0]), int(mark[1])), int(mark[2])) for name, mark in books.items()]
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError, AttributeError):
+            rows: list[tuple[str, list[int]]] = list(orjson.loads(payload)["books"].items())
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             logs.bad_input("gateway", "", "bad_marks", payload)
             return
         self._shards[shard] = now
@@ -356,7 +359,22 @@ class Mirrors:
             self._silent.discard(shard)
             self._wanted_all = True
             self._wake.set()
-        for name, position, digest in marks:
+        self._compare(shard, now, rows, 0, payload)
+
+    def _compare(
+        self, shard: str, now: float, rows: list[tuple[str, list[int]]], start: int, payload: bytes
+    ) -> None:
+        """Hold marks against the mirrors, some at a time: thousands would stall the loop for milliseconds.
+
+        A mark that is looked at late is as good as before: it says how far its book had come.
+        """
+        end = start + _MARKS_PER_TURN
+        for name, mark in rows[start:end]:
+            try:
+                position, digest = (int(mark[0]), int(mark[1])), int(mark[2])
+            except (TypeError, ValueError, IndexError, KeyError):
+                logs.bad_input("gateway", "", "bad_marks", payload)
+                return
             book = self._book(name)
             if book is None:
                 continue
@@ -373,14 +391,22 @@ class Mirrors:
             elif position == own and digest != book.mirror.digest:
                 MIRROR_BROKEN.labels("mark_digest").inc()
                 self._lost(book, "gap", None)
+        if end < len(rows) and not self._stopping:
+            asyncio.get_running_loop().call_soon(self._compare, shard, now, rows, end, payload)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(0.25)
-            self.check()
+            for _ in self._checks():
+                await asyncio.sleep(0)
 
     def check(self) -> None:
-        """Late marks and books that are over; called four times a second."""
+        """Late marks and books that are over."""
+        for _ in self._checks():
+            pass
+
+    def _checks(self) -> Iterator[None]:
+        """`check`, done four times a second, with a pause for others after some books."""
         now = self._clock.monotonic()
         log = logs.log("gateway")
         if not self._shards:
@@ -392,7 +418,11 @@ class Mirrors:
             if now - at > _SILENT_S and shard not in self._silent:
                 self._silent.add(shard)
                 log.error("marks of the orderbook service stopped (PUBLISH_CHANGES)", shard=shard)
-        for book in list(self.books.values()):
+        for place, book in enumerate(list(self.books.values()), 1):
+            if place % _CHECKS_PER_TURN == 0:
+                yield
+            if self.books.get(book.book) is not book:
+                continue
             if book.serving and not self._heard(book):
                 self._lost(book, "upstream_silent", None)
             elif book.closed_at is not None and now - book.closed_at > _CLOSED_S:
