@@ -13,6 +13,8 @@ import pytest
 from recorder.running import Live, pipeline, replayed, sha256, table_of
 from wup.clock import SYSTEM_CLOCK
 from wup.playback import Replay
+from wup.playback.moment import book_at
+from wup.playback.open import open_replay
 from wup.playback.sources import Part, find
 from wup.playback.verify import verify
 from wup.recorder import segments
@@ -147,12 +149,23 @@ async def test_without_its_oldest_segments_a_recording_has_all_books(
         async with asyncio.timeout(40):
             while len(names(tmp_path)) < 4:
                 await asyncio.sleep(0.1)
-        await asyncio.sleep(3)
+        # Long enough for `quick` to begin with one of these segments.
+        await asyncio.sleep(11)
         await live.recorder.flush()
         end_us = SYSTEM_CLOCK.now_us() - 200_000
         await live.aggregator.stop()
     whole = Replay(find([tmp_path]), part=Part(None, end_us))
     whole.play(lambda message: None)
+    for name in whole.books():
+        exact = book_at(lambda: open_replay([tmp_path], seek=end_us), name, end_us)
+        quick = book_at(lambda: open_replay([tmp_path], seek=end_us, quick=True), name, end_us, quick=True)
+        assert (quick["bids"], quick["asks"], quick["state"]) == (exact["bids"], exact["asks"], "live")
+        assert quick["digest"] == exact["digest"]
+        assert exact["seq"] > 1
+        assert "seq" not in quick
+    short = open_replay([tmp_path], seek=end_us, quick=True)
+    short.play(lambda message: None)
+    assert short.player.frames < whole.player.frames
     for name in names(tmp_path)[:2]:
         packed_of(tmp_path, name).unlink()
     left = Replay(find([tmp_path]), part=Part(None, end_us))

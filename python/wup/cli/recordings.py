@@ -66,6 +66,7 @@ def _replay(
     start: int | None = None,
     end: int | None = None,
     seek: int | None = None,
+    quick: bool = False,
 ) -> Replay:
     """The replay that the arguments ask for; exit 2 with everything that is wrong with them."""
     from wup.errors import SettingsError
@@ -74,7 +75,7 @@ def _replay(
     if start is not None and end is not None and start >= end:
         running.fail(["--from: must be before --to"])
     try:
-        return open_replay(logs, start=start, end=end, catalog=catalog, seek=seek)
+        return open_replay(logs, start=start, end=end, catalog=catalog, seek=seek, quick=quick)
     except SettingsError as error:
         running.fail(error.problems)
 
@@ -217,6 +218,10 @@ def register(app: typer.Typer) -> None:
         at: Annotated[str, typer.Option("--at", metavar="TIME", help="The moment: 2026-11-22T16:00:00.5Z.")],
         depth: Annotated[int | None, typer.Option(min=1, help="Only the best levels of each side.")] = None,
         catalog: CatalogOption = None,
+        quick: Annotated[
+            bool,
+            typer.Option("--quick", help="Begin shortly before: fast, but without epoch and seq."),
+        ] = False,
     ) -> None:
         """The book at a moment of a recording, as a snapshot; exit 3 with the reason if it is unknown."""
         import orjson
@@ -231,10 +236,10 @@ def register(app: typer.Typer) -> None:
         assert at_us is not None
 
         def make() -> Replay:
-            return _replay(log, catalog, seek=at_us)
+            return _replay(log, catalog, seek=at_us, quick=quick)
 
         try:
-            found = book_at(make, name, at_us, depth=depth)
+            found = book_at(make, name, at_us, depth=depth, quick=quick)
         except BusError as error:
             running.fail([str(error)])
         except Unknown as unknown:

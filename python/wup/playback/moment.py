@@ -32,11 +32,14 @@ class Unknown(WupError):
         self.more = more
 
 
-def book_at(make: Callable[[], Replay], book: str, at_us: int, *, depth: int | None = None) -> dict[str, Any]:
+def book_at(
+    make: Callable[[], Replay], book: str, at_us: int, *, depth: int | None = None, quick: bool = False
+) -> dict[str, Any]:
     """The `snapshot` message of a book after everything received up to `at_us`.
 
     `make` gives the log, which must go beyond `at_us`: whether anything was recorded then shows only in what
-    came after. `book` may be `platform:asset`; `no` at its end gives the NO view.
+    came after. `quick`: it begins in the middle of a run, so that epoch and sequence cannot be told and are
+    left out. `book` may be `platform:asset`; `no` at its end gives the NO view.
 
     Raises:
         Unknown: and why. BusError: a stream cannot be read.
@@ -69,6 +72,8 @@ def book_at(make: Callable[[], Replay], book: str, at_us: int, *, depth: int | N
         first = "" if replay.first_us is None else f" (it goes from {show_time(replay.first_us)}"
         last = f" to {show_time(replay.player.now_us)})" if first else ""
         raise Unknown("outside", f"the recording does not cover {show_time(at_us)}{first}{last}")
+    if quick:
+        del answer["epoch"], answer["seq"]
     return answer
 
 

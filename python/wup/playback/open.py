@@ -22,8 +22,10 @@ def open_replay(
     catalog: str | Path | None = None,
     nats_url: str | None = None,
     seek: str | int | None = None,
+    quick: bool = False,
 ) -> Replay:
-    """See `wup.replay`. `seek`: play everything, but leave out runs that ended before this time.
+    """See `wup.replay`. `seek`: play everything, but leave out runs that ended before this time; `quick`:
+    begin with the books of a segment shortly before it.
 
     Raises:
         SettingsError, ValueError: as there.
@@ -35,7 +37,7 @@ def open_replay(
         raise ValueError("the start must be before the end")
     if nats_url is None and any(str(log).startswith(STREAM) for log in logs):
         nats_url = config.load(config.Settings).nats()
-    wanted = part if seek is None else Part(_micros(seek), part.end_us)
+    wanted = part if seek is None else Part(_micros(seek), part.end_us, quick)
     source = find(logs, nats_url=nats_url, part=wanted)
     known = [] if catalog is None else read_catalog_file(catalog)
     return Replay(source, part=part, catalog=known)

@@ -84,13 +84,19 @@ class FilesLog:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which part of a log is wanted, microseconds since 1970 UTC: from `start` on, before `end`."""
+    """Which part of a log is wanted, microseconds since 1970 UTC: from `start` on, before `end`.
+
+    `quick`: begin with the books of a segment shortly before `start`, instead of the beginning of its run.
+    """
 
     start_us: int | None = None
     end_us: int | None = None
+    quick: bool = False
 
 
 WHOLE = Part()
+_SETTLED_US = 10_000_000
+"""By then the books of a segment stand in it, those within a transaction too."""
 
 
 def head_beside(path: str) -> Path | None:
@@ -146,6 +152,7 @@ def _of_folder(folder: str, part: Part) -> list[str]:
     if part.start_us is None and part.end_us is None:
         return paths
     first = 0
+    before: list[str] = []
     last = len(paths)
     for number, path in enumerate(paths):
         name = Path(path).name.split(".", 1)[0]
@@ -156,12 +163,14 @@ def _of_folder(folder: str, part: Part) -> list[str]:
         begins_us = max(index.first_rx_us, index.run * 1000 if index.previous is None else 0)
         if part.start_us is not None and begins_us <= part.start_us:
             head = files.head_of(place, name)
-            opens = index.previous is None or str(head) in paths
-            if opens:
+            if index.previous is None or str(head) in paths:
                 first = paths.index(str(head)) if str(head) in paths else number
+                before = []
+            elif part.quick and begins_us + _SETTLED_US <= part.start_us and head.is_file():
+                first, before = number, [str(head)]
         if part.end_us is not None and index.first_rx_us >= part.end_us and last == len(paths) and number:
             last = number
-    return paths[first : max(last, first + 1)]
+    return [*before, *paths[first : max(last, first + 1)]]
 
 
 def read_catalog_file(path: str | Path) -> list[tuple[Meta, bytes]]:
