@@ -378,7 +378,7 @@ def kalshi_steps(first: bytes, delta: bytes) -> None:
     print("\nwhere the time of a Kalshi delta goes")
     step("decode, native", lambda: kalshi_delta(delta))
     step("decode, Python", lambda: adapter.events(load(delta)))
-    step("increment into the book", lambda: book.increment("bid", "0.4", "0.01"))
+    step("increment into the book", lambda: book.add("bid", "0.4", "0.01"))
     step("message written", lambda: writer.update(1, [("0.4", "5")], [], 1, 2, 3))
     print("where the time of a Kalshi snapshot goes")
     step("decode, native", lambda: kalshi_snapshot(first), 2_000)

@@ -364,21 +364,17 @@ class VenueBook:
     def set(self, side: Side, price: str, size: str) -> bool:
         """Set a level's size, "0" removes it; whether the size changed."""
 
-    def set_many(
-        self, changes: Sequence[tuple[Side, str, str]]
-    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Set many levels or none; what changed as (bids, asks) in shortest exact form, each price once."""
-
     def change(
         self, changes: Sequence[tuple[Side, str, str]], best_bid: str | None, best_ask: str | None
     ) -> tuple[list[tuple[str, str]], list[tuple[str, str]], bool | None]:
-        """`set_many`, and whether the best prices are then those reported: None when they were not."""
+        """Set many levels or none: what changed as (bids, asks) in shortest exact form, each price once, and
+        whether the best prices are then those reported (None: they were not, or not as numbers)."""
 
-    def increment(self, side: Side, price: str, delta: str) -> tuple[str, bool]:
-        """`add`, and whether the book is crossed then."""
+    def add(self, side: Side, price: str, delta: str) -> tuple[str, bool]:
+        """Add an increment (it may be negative): the level's new size, and whether the book is crossed then.
 
-    def add(self, side: Side, price: str, delta: str) -> str:
-        """Add an increment (it may be negative); the level's new size. NegativeSize leaves the book as is."""
+        NegativeSize leaves the book as is.
+        """
 
     def clear(self) -> None: ...
     def best(self, side: Side) -> str | None: ...
@@ -393,9 +389,6 @@ class VenueBook:
 
     def levels(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """(bids, asks), best first, shortest exact form: what a normalised snapshot carries."""
-
-    def levels_json(self) -> tuple[bytes, bytes]:
-        """The same as two pieces of JSON, for `orjson.Fragment`."""
 
     def polymarket_hash(
         self,

@@ -82,13 +82,20 @@ impl PyVenueBook {
         Ok(guarded(|| self.book.lock().0.set(side, price, size))?)
     }
 
-    /// Sets many levels, or none when a number does not fit; returns what changed as (bids, asks).
-    fn set_many(&self, changes: Vec<(PyBackedStr, PyBackedStr, PyBackedStr)>) -> PyResult<(Texts, Texts)> {
+    /// Sets many levels, or none when a number does not fit; returns what changed as (bids, asks), and
+    /// whether the best prices are then those that were reported: None when nothing usable was reported.
+    #[pyo3(signature = (changes, best_bid, best_ask))]
+    fn change(
+        &self,
+        changes: Vec<(PyBackedStr, PyBackedStr, PyBackedStr)>,
+        best_bid: Option<&str>,
+        best_ask: Option<&str>,
+    ) -> PyResult<(Texts, Texts, Option<bool>)> {
         let changes: Vec<(Side, PyBackedStr, PyBackedStr)> = changes
             .into_iter()
             .map(|(side, price, size)| read_side(&side).map(|side| (side, price, size)))
             .collect::<PyResult<_>>()?;
-        Ok(guarded(|| {
+        let [bids, asks] = guarded(|| {
             VenueBook::check(changes.iter().map(|(_, price, size)| (&**price, &**size)))?;
             let mut changed = <[Texts; 2]>::default();
             let mut book = self.book.lock();
@@ -102,21 +109,8 @@ impl PyVenueBook {
                     list.push(pair);
                 }
             }
-            let [bids, asks] = changed;
-            Ok((bids, asks))
-        })?)
-    }
-
-    /// Sets many levels, or none when a number does not fit; returns what changed as (bids, asks), and
-    /// whether the best prices are then those that were reported: None when nothing usable was reported.
-    #[pyo3(signature = (changes, best_bid, best_ask))]
-    fn change(
-        &self,
-        changes: Vec<(PyBackedStr, PyBackedStr, PyBackedStr)>,
-        best_bid: Option<&str>,
-        best_ask: Option<&str>,
-    ) -> PyResult<(Texts, Texts, Option<bool>)> {
-        let (bids, asks) = self.set_many(changes)?;
+            Ok(changed)
+        })?;
         let top = match (best_bid, best_ask) {
             (Some(bid), Some(ask)) => self.book.lock().0.top_is(Some(bid), Some(ask)).ok(),
             _ => None,
@@ -125,19 +119,13 @@ impl PyVenueBook {
     }
 
     /// Adds an increment to a level; returns the level's new size, and whether the book is crossed then.
-    fn increment(&self, side: &str, price: &str, delta: &str) -> PyResult<(String, bool)> {
+    fn add(&self, side: &str, price: &str, delta: &str) -> PyResult<(String, bool)> {
         let side = read_side(side)?;
         Ok(guarded(|| {
             let book = &mut self.book.lock().0;
             let size = book.add(side, price, delta)?;
             Ok((fixed::format(size.micro()), book.crossed()))
         })?)
-    }
-
-    /// Adds an increment to a level and returns its new size.
-    fn add(&self, side: &str, price: &str, delta: &str) -> PyResult<String> {
-        let side = read_side(side)?;
-        Ok(guarded(|| self.book.lock().0.add(side, price, delta).map(|size| fixed::format(size.micro())))?)
     }
 
     /// Forgets everything.
@@ -176,15 +164,6 @@ impl PyVenueBook {
         let book = self.book.lock();
         let side = |side: Side| book.0.side(side).iter().map(|(price, level)| text(*price, level.size));
         (side(Side::Bid).rev().collect(), side(Side::Ask).collect())
-    }
-
-    /// Both sides as JSON, `[["0.51","300.5"],...]` best first, ready to be put into a normalised message.
-    fn levels_json(&self) -> (Vec<u8>, Vec<u8>) {
-        let book = self.book.lock();
-        let (mut bids, mut asks) = (Vec::new(), Vec::new());
-        book.0.write_side(Side::Bid, &mut bids);
-        book.0.write_side(Side::Ask, &mut asks);
-        (bids, asks)
     }
 
     /// Polymarket's book hash; without `last_trade_price` the nine-field form used until late 2025.

@@ -22,9 +22,6 @@ def test_levels_come_canonical_and_best_first() -> None:
     book = VenueBook()
     book.replace([("0.10", "5.0"), ["0.920", "3"]], [{"price": "0.99", "size": "1"}, ("0.930", "00.50")])
     assert book.levels() == ([("0.92", "3"), ("0.1", "5")], [("0.93", "0.5"), ("0.99", "1")])
-    bids, asks = book.levels_json()
-    assert json.loads(bids) == [["0.92", "3"], ["0.1", "5"]]
-    assert json.loads(asks) == [["0.93", "0.5"], ["0.99", "1"]]
     assert (book.best("bid"), book.best("ask"), len(book)) == ("0.92", "0.93", 4)
 
 
@@ -36,7 +33,7 @@ def test_replace_is_all_or_nothing() -> None:
         with pytest.raises(NumberError):
             book.replace(bad, [])
     with pytest.raises(NumberError):
-        book.set_many([("bid", "0.4", "1"), ("ask", "2", "1")])
+        book.change([("bid", "0.4", "1"), ("ask", "2", "1")], None, None)
     assert book.levels() == ([("0.5", "1")], [])
     with pytest.raises(TypeError):
         book.replace([5], [])  # type: ignore[list-item]
@@ -49,22 +46,28 @@ def test_set_tells_whether_it_changed() -> None:
     assert not book.set("bid", "0.50", "1.0")
     assert not book.set("bid", "0.4", "0")
     assert book.set("bid", "0.5", "0")
-    assert book.set_many([("bid", "0.50", "1"), ("ask", "0.6", "2.50"), ("bid", "0.3", "0")]) == (
-        [("0.5", "1")],
-        [("0.6", "2.5")],
+    several = book.change([("bid", "0.50", "1"), ("ask", "0.6", "2.50"), ("bid", "0.3", "0")], "0.5", "0.60")
+    assert several == ([("0.5", "1")], [("0.6", "2.5")], True)
+    assert book.change([("bid", "0.5", "2"), ("bid", "0.5", "3")], "0.49", "0.6") == (
+        [("0.5", "3")],
+        [],
+        False,
     )
-    assert book.set_many([("bid", "0.5", "2"), ("bid", "0.5", "3")]) == ([("0.5", "3")], [])
+    for bid, ask in ((None, "0.6"), ("0.5", None), ("no number", "0.6")):
+        assert book.change([], bid, ask) == ([], [], None)
 
 
 def test_increments() -> None:
     """Increments give the new size; one below zero is refused and leaves the level."""
     book = VenueBook()
-    assert book.add("bid", "0.08", "300.00") == "300"
-    assert book.add("bid", "0.0800", "-54.50") == "245.5"
+    assert book.add("bid", "0.08", "300.00") == ("300", False)
+    assert book.add("bid", "0.0800", "-54.50") == ("245.5", False)
     with pytest.raises(NegativeSize):
         book.add("bid", "0.08", "-245.51")
     assert book.size("bid", "0.08") == "245.5"
-    assert book.add("bid", "0.08", "-245.5") == "0"
+    assert book.add("ask", "0.07", "1") == ("1", True)
+    assert book.add("ask", "0.07", "-1") == ("0", False)
+    assert book.add("bid", "0.08", "-245.5") == ("0", False)
     assert book.levels() == ([], [])
 
 

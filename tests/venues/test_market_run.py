@@ -14,6 +14,8 @@ from venues.market_run import MENU, Run, WrongBook
 from wup.config import load
 from wup.venues.base import Output, Venue
 from wup.venues.kalshi.normalise import KalshiNormaliser
+from wup.venues.numbers import complement
+from wup.venues.polymarket.normalise import PolymarketNormaliser
 from wup.venues.polymarket.settings import PolymarketSettings
 from wup.venues.registry import VENUES
 
@@ -54,6 +56,34 @@ class GapsIgnored(KalshiNormaliser):
             super()._doubt(tickers, why, now_us, out)
 
 
+class OldBooksProtected(KalshiNormaliser):
+    """Rule 14 broken: a snapshot that nobody asked for does not replace the book."""
+
+    def _snapshot(self, ticker: str, *rest: Any) -> None:
+        if self.book(ticker) is None:
+            super()._snapshot(ticker, *rest)
+
+
+class SizesMisread(KalshiNormaliser):
+    """Rule 4 broken: an increment that makes a level larger is taken twice."""
+
+    def _increment(self, ticker: str, side: Any, price: str, delta: str, *rest: Any) -> None:
+        super()._increment(ticker, side, price, delta, *rest)
+        if not delta.startswith("-") and self.book(ticker) is not None:
+            super()._increment(ticker, side, price, delta, *rest)
+
+
+class TokensConfused(PolymarketNormaliser):
+    """Point 1 broken: what is said is taken for the other token's, and neither hash nor best price is looked
+    at to find out."""
+
+    def _change(self, token: Any, levels: Any, stamp: str, venue_us: Any, *rest: Any) -> None:
+        turned = [
+            ("ask" if side == "bid" else "bid", complement(price), size) for side, price, size in levels
+        ]
+        super()._change(token, turned, stamp, venue_us, None, None, None, *rest[3:])
+
+
 def without_hashes(settings: Any) -> Any:
     """Point 4 broken: the session says that no hash is to be checked."""
     return VENUES["polymarket"].session(load(PolymarketSettings, hash_check="off"))
@@ -63,9 +93,12 @@ def without_hashes(settings: Any) -> Any:
     ("platform", "broken"),
     [
         ("kalshi", dataclasses.replace(VENUES["kalshi"], normaliser=GapsIgnored)),
+        ("kalshi", dataclasses.replace(VENUES["kalshi"], normaliser=OldBooksProtected)),
+        ("kalshi", dataclasses.replace(VENUES["kalshi"], normaliser=SizesMisread)),
         ("polymarket", dataclasses.replace(VENUES["polymarket"], session=without_hashes)),
+        ("polymarket", dataclasses.replace(VENUES["polymarket"], normaliser=TokensConfused)),
     ],
-    ids=["gaps ignored", "hashes ignored"],
+    ids=["gaps ignored", "old books protected", "sizes misread", "hashes ignored", "tokens confused"],
 )
 def test_the_run_finds_a_broken_adapter(platform: str, broken: Venue) -> None:
     """With one rule broken on purpose the same run fails: it can tell."""

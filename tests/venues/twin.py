@@ -74,6 +74,11 @@ class Twin:
     def timer(self, now_us: int) -> list[Output]:
         return self._same(self.native.timer(now_us), self.reference.timer(now_us))
 
+    def doubt(self, assets: Iterable[str], why: str, now_us: int) -> list[Output]:
+        named = list(assets)
+        ours, theirs = (one.doubt(named, why, now_us) for one in (self.native, self.reference))
+        return self._same(ours, theirs)
+
     def closed(self, why: str) -> list[Output]:
         return self._same(self.native.closed(why), self.reference.closed(why))
 

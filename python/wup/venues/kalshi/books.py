@@ -145,7 +145,7 @@ class KalshiBooks:
                 self._wait(ticker, market, soon)
             return
         try:
-            size, crossed = market.book.increment(side, price, delta)
+            size, crossed = market.book.add(side, price, delta)
         except NegativeSize as error:
             out.append(BadInput("negative_size", str(error), ticker))
             self._doubt((ticker,), "gap", now_us, out)
