@@ -87,6 +87,15 @@ class HttpGuard:
         finally:
             self._running -= 1
 
+    @property
+    def always(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers of every answer that has not its own of the same name."""
+        return _ALWAYS
+
+    def refuses(self, scope: Scope) -> bool:
+        """Is this request not to be answered? It counts as one; the refusal itself comes by the long way."""
+        return self._refusal(scope) is not None
+
     def _refusal(self, scope: Scope) -> Response | None:
         """Why this request is not answered, cheap checks first."""
         headers = scope["headers"]

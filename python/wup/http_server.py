@@ -23,6 +23,8 @@ from wup.http_guard import HEAD_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from wup.http_plain import PlainRequests
+
 _START_S = 10.0
 _GRACE_S = 5
 _KEEP_ALIVE_S = 15
@@ -35,6 +37,7 @@ class Http(H11Protocol):
 
     receive_s = _RECEIVE_S
     stuck_s = _STUCK_S
+    plain: PlainRequests | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -43,6 +46,13 @@ class Http(H11Protocol):
         self._late: asyncio.TimerHandle | None = self.loop.call_later(self.receive_s, self._cut)
 
     def data_received(self, data: bytes) -> None:
+        if self.plain is not None and self._nothing_before():
+            answer = self.plain.answer(data, self.client, self.server_state.default_headers)
+            if answer is not None:
+                self._stop_late()
+                self.transport.write(answer)
+                self.on_response_complete()
+                return
         super().data_received(data)
         if self.transport.get_protocol() is not self or self.transport.is_closing():
             self._stop_late()
@@ -52,6 +62,17 @@ class Http(H11Protocol):
             self._stop_late()
         elif self._late is None:
             self._late = self.loop.call_later(self.receive_s, self._cut)
+
+    def _nothing_before(self) -> bool:
+        """Is no request under way, none half read, and every answer taken?"""
+        conn = self.conn
+        return (
+            conn.our_state is h11.IDLE
+            and conn.their_state is h11.IDLE
+            and not conn.trailing_data[0]
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
 
     def send_400_response(self, msg: str) -> None:
         """An error of the request's form, as a problem document; h11 knows the fitting status."""
@@ -151,17 +172,26 @@ class HttpServer:
         app: the application.
         setting: the setting that names the port, for the error of a busy one.
         receive_s: a request's head, and then its body, must have come by then.
+        plain: answers plain requests without `app`.
         options: further `uvicorn.Config` options.
     """
 
     def __init__(
-        self, app: Any, host: str, port: int, setting: str, *, receive_s: float = _RECEIVE_S, **options: Any
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        setting: str,
+        *,
+        receive_s: float = _RECEIVE_S,
+        plain: PlainRequests | None = None,
+        **options: Any,
     ) -> None:
         self._app = app
         self._host = host
         self._wanted = port
         self._setting = setting
-        self._http = type("Http", (Http,), {"receive_s": receive_s})
+        self._http = type("Http", (Http,), {"receive_s": receive_s, "plain": plain})
         self._options = {"ws": "none", **options}
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None

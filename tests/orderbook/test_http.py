@@ -186,8 +186,8 @@ async def test_pages_are_whole_whatever_the_mapping_order() -> None:
 )
 @pytest.mark.parametrize("query", ["", "depth=1"])
 async def test_the_short_way_answers_as_the_long_one(path: str, query: str) -> None:
-    """Plain requests for a book go past FastAPI's parameters; with one it does not know the same request goes
-    through them: status, body, ETag and 304 are the same."""
+    """Plain requests for a book go past uvicorn's and FastAPI's machinery; with a parameter it does not know
+    the same request goes through them: status, headers, body, ETag and 304 are the same."""
     async with serving() as (_, client):
         path = f"/v1/{path}"
         short = await client.get(f"{path}?{query}")
