@@ -34,7 +34,7 @@ stages.register(app)
 recordings.register(app)
 tools.register(app)
 register_events(app)
-app.add_typer(mapping, name="map", help="Mapping files: suggest, decide, check, publish, look at what is merged.")
+app.add_typer(mapping, name="map", help="Mapping files: suggest, decide, check, publish, show.")
 app.add_typer(tokens.app, name="token", help="Access tokens: make, list and revoke them.")
 
 
