@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
 
 from wup.sim.fixed import MICRO, short
 from wup.sim.polymarket import frames
@@ -265,7 +266,7 @@ class PolymarketRest:
         """`POST /books`: unknown tokens are missing from the answer."""
         try:
             wanted = [item["token_id"] for item in orjson.loads(await request.body())]
-        except (orjson.JSONDecodeError, TypeError, KeyError):
+        except (orjson.JSONDecodeError, TypeError, KeyError, ClientDisconnect):
             return _error(400, "Invalid payload")
         if len(wanted) > 500:
             return _error(400, "Payload exceeds the limit")
