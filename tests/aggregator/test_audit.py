@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from aggregator.system import running
+from wup import config
+from wup.aggregator.audit import Auditor
+from wup.bus import LocalBus
+from wup.clock import SYSTEM_CLOCK
+from wup.mapping.catalogue import CatalogueError
 from wup.metrics import AUDITS, REGISTRY, VERDICTS
+from wup.sim import SimSettings, Simulators
+from wup.venues.base import Limits, RestBook
+from wup.venues.kalshi.audit import KalshiAudit
+from wup.venues.kalshi.settings import KalshiSettings
 
 if TYPE_CHECKING:
     from aggregator.system import System
@@ -81,6 +92,62 @@ async def test_without_a_key_the_signed_audit_is_left_out(monkeypatch: pytest.Mo
         source._signer = None  # type: ignore[attr-defined]
         await audits(system, "kalshi", "unanswered", 3)
         assert system.judge.left == []
+
+
+@pytest.mark.parametrize(("age", "usable"), [(None, True), ("0", True), ("7", False), ("soon", False)])
+async def test_an_answer_from_a_cache_is_refused(
+    monkeypatch: pytest.MonkeyPatch, age: str | None, usable: bool
+) -> None:
+    """Whatever a signed call brings, an answer with an `Age` is not what the venue has now."""
+    simulators = Simulators(SimSettings(sim_venues=("kalshi",)))
+    await simulators.start()
+    body = orjson.dumps(
+        {
+            "orderbooks": [
+                {"ticker": "K", "orderbook_fp": {"yes_dollars": [["0.4000", "7.00"]], "no_dollars": []}}
+            ]
+        }
+    )
+    signed: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        signed.append(await reader.readuntil(b"\r\n\r\n"))
+        extra = "" if age is None else f"Age: {age}\r\n"
+        head = f"HTTP/1.1 200 OK\r\n{extra}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        for name, value in simulators.env().items():
+            monkeypatch.setenv(name, value)
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("KALSHI_API_URL", f"http://127.0.0.1:{port}/trade-api/v2")
+        audit = KalshiAudit(config.load(KalshiSettings))
+        if usable:
+            assert await audit.books(["K"]) == [RestBook("K", [("0.4", "7")], [], None)]
+        else:
+            with pytest.raises(CatalogueError):
+                await audit.books(["K"])
+        assert b"KALSHI-ACCESS-SIGNATURE" in signed[0].upper()
+        await audit.close()
+    await simulators.stop()
+
+
+async def test_every_book_has_its_turn() -> None:
+    """Of 5,000 books the 200 busiest are in every round of 20 s, and each of the others in one of any 31: all
+    of them within 15 minutes (G4)."""
+    names = [f"A{number:04}" for number in range(5_000)]
+    activity = {name: 5_000 - number for number, name in enumerate(names)}
+    group: Any = SimpleNamespace(
+        venue=SimpleNamespace(name="toy"), limits=Limits(), activity=activity, assets=lambda: set(names)
+    )
+    auditor = Auditor(group, None, LocalBus(), SYSTEM_CLOCK)  # type: ignore[arg-type]
+    rounds = [auditor.sample() for _ in range(62)]
+    for sample in rounds:
+        assert set(names[:200]) <= set(sample)
+        assert len(sample) == len(set(sample)) <= 362
+    for start in (0, 13, 31):
+        assert {name for sample in rounds[start : start + 31] for name in sample} == set(names)
 
 
 def _bad(platform: str, kind: str) -> float:

@@ -95,3 +95,25 @@ async def test_a_subscription_that_dies_among_heartbeats(
         exchange.menu.clear()
         await system.all_live(seconds=40)
         assert system.judge.wrong == []
+
+
+@pytest.mark.parametrize("platform", VENUES)
+async def test_a_first_book_that_does_not_come_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    """Of a fresh subscription one book is missing while all others come: it is asked for within 10 s, and
+    live, on the same connection."""
+    async with running(monkeypatch, sim={"sim_venues": (platform,)}) as system:
+        await system.all_live()
+        (connection,) = system.aggregator.groups[platform].connections
+        missing = system.table.legs[0].asset_id
+        system.fault("skip_book", asset=missing, venue=platform)
+        system.fault("reset")
+        await system.judge.until(lambda: missing not in system.judge.live(), 10)
+        others = {leg.asset_id for leg in system.table.legs} - {missing}
+        await system.judge.until(lambda: others <= system.judge.live(), 10)
+        assert missing not in system.judge.live()
+        fresh = connection.id
+        assert await system.all_live(seconds=20) < 10 + 3
+        assert connection.id == fresh
+        assert system.judge.wrong == []

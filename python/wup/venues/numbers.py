@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _REMEMBERED = 8_192
-"""Texts kept per function: every price and the usual sizes. Eight times as many grew by 16 MB in the first eight
-minutes at 1,000 frames/s, for a few more hits."""
+"""Texts kept per function: every price and the usual sizes. Eight times as many grew by 16 MB in the first
+eight minutes at 1,000 frames/s, for a few more hits."""
 
 
 @lru_cache(maxsize=_REMEMBERED)
