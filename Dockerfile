@@ -17,6 +17,8 @@ RUN PATH=/opt/wup/bin:$PATH maturin build --locked --release --out /dist \
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/wup /opt/wup
 COPY mappings/ /mappings/
+# A named volume takes its owner from here.
+RUN mkdir /recordings && chown 65532:65532 /recordings
 ENV PATH=/opt/wup/bin:$PATH PYTHONUNBUFFERED=1
 USER 65532:65532
 WORKDIR /tmp
