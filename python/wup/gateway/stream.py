@@ -193,6 +193,8 @@ class ShapedStream(Stream):
         elif self.every_ms is None:
             self._delta(self._now_shown(), payload, now)
         elif now >= self._next_at:
+            # A timer that is due but late would send again, at once.
+            self._stop_timer()
             self._delta(self._now_shown(), None, now)
         elif self._timer is None:
             self._timer = self._loop.call_later(self._next_at - now, self._tick)
