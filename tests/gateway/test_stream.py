@@ -60,7 +60,7 @@ class Box:
 
 
 async def test_a_late_timer_does_not_send_twice() -> None:
-    """At most one delta per interval, also when the loop is so late that a change comes before a due timer."""
+    """At most one delta per interval, also when a change comes before a timer that is due but late."""
     clock, box = ManualClock(), Box()
     loop = LateLoop(clock)
     bus = LocalBus()
