@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +11,25 @@ import orjson
 import pytest
 
 from aggregator.system import running
+from recorder.running import pipeline, replayed, sha256, table_of
 from wup import config
 from wup.aggregator.audit import Auditor
 from wup.bus import LocalBus
 from wup.clock import SYSTEM_CLOCK
 from wup.mapping.catalogue import CatalogueError
 from wup.metrics import AUDITS, REGISTRY, VERDICTS
+from wup.recorder import segments
 from wup.sim import SimSettings, Simulators
+from wup.sim.faults import Fault
 from wup.venues.base import Limits, RestBook
 from wup.venues.kalshi.audit import KalshiAudit
 from wup.venues.kalshi.settings import KalshiSettings
+from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from aggregator.system import System
 
 FAST = {"audit_s": 1.0}
@@ -148,6 +156,36 @@ async def test_every_book_has_its_turn() -> None:
         assert len(sample) == len(set(sample)) <= 362
     for start in (0, 13, 31):
         assert {name for sample in rounds[start : start + 31] for name in sample} == set(names)
+
+
+async def test_a_verdict_of_the_audit_is_replayed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A recording in which the audit took a leg away and a fresh book brought it back gives the same output:
+    replay asks no venue."""
+    quick = {name: replace(venue, limits=replace(venue.limits, **FAST)) for name, venue in VENUES.items()}
+    monkeypatch.setattr("recorder.running.VENUES", quick)
+    async with pipeline(tmp_path, monkeypatch, rate=200) as live:
+        await live.set_table(await table_of(live.sims))
+        await _until(lambda: live.live() == len(live.sims.pairs))
+        for platform in VENUES:
+            asset = max(live.aggregator.groups[platform].activity.items(), key=lambda item: item[1])[0]
+            live.sims.fault(Fault(kind="mute", venue=platform, asset=asset, seconds=3600))
+        await _until(lambda: sum(b'"why":"venue_silent"' in message for message in live.messages) >= 2)
+        for exchange in live.sims.exchanges.values():
+            exchange.menu.clear()
+        await _until(lambda: live.live() == len(live.sims.pairs))
+        await asyncio.sleep(0.5)
+        await live.aggregator.stop()
+    again, bad = replayed(segments(tmp_path))
+    assert bad == []
+    for place, (one, other) in enumerate(zip(live.messages, again, strict=False)):
+        assert one == other, f"message {place}"
+    assert sha256(again) == sha256(live.messages)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 def _bad(platform: str, kind: str) -> float:
