@@ -82,6 +82,7 @@ test-browser: setup-dev ## The web page in the system's Chromium, over simulated
 .PHONY: lint
 lint: setup-dev ## Formatting, lints and types, Rust and Python
 	cargo fmt --check
+	cargo fmt --check --manifest-path benches/load/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --locked --lib --features python -- -D warnings
 	$(BIN)/ruff check .
