@@ -217,7 +217,8 @@ class Connection(asyncio.Protocol):
             # What a stopped reader can tie up is this, the transport's and the outbox's limit together. What
             # its window has no room for stays where it can still be dropped; what is on its way may be more.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, core.limits.ws_send_buffer_bytes)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, core.limits.ws_unsent_bytes)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, core.limits.ws_unsent_bytes)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
         session = Session(core.hub, core.limits, core.tokens, core.clock, core.greeting)
         self._box = Outbox(self._transport, core.wakeup, session, core.limits, core.clock.monotonic())
