@@ -279,7 +279,7 @@ class Counted:
             self.done.set()
 
 
-async def beside(url: str, count: int = 20_000) -> None:
+async def beside(url: str, count: int) -> None:
     """NATS headers, or one line before the venue's bytes: published and read in this process, the server
     between."""
     payload = frame(0, time.time_ns())
@@ -319,7 +319,7 @@ async def main(seconds: float) -> None:
         print("NATS (NORMALIZE=off)")
         await measure(url, orders)
         print("headers or a prefix, over NATS")
-        await beside(url)
+        await beside(url, round(4_000 * seconds))
 
 
 if __name__ == "__main__":
