@@ -215,6 +215,8 @@ class HttpServer:
             self._app,
             http=self._http,
             log_config=None,
+            # A warning for each bad request is a line for each that a stranger wants written.
+            log_level="error",
             access_log=False,
             lifespan="off",
             server_header=False,

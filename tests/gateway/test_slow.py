@@ -83,6 +83,31 @@ async def test_slow_reader_is_conflated(engine: Engine, gateway: Gateway, dial: 
     await client.close()
 
 
+async def test_a_change_in_the_turn_of_a_conflation(engine: Engine, start: Starter) -> None:
+    """What came in the very turn in which the waiting messages are dropped goes with them: after the drop the
+    reader gets the snapshot and nothing before it."""
+    gateway = await start(Limits(ws_slow_ms=100_000, ws_slow_bytes=100_000_000))
+    engine.marks()
+    await ready(gateway)
+    client = await stopped(gateway, [">"])
+    await flood(engine, 500)
+    (connection,) = gateway._core.connections()
+    box = connection._box
+    assert box is not None
+    assert box.paused
+    for platform, asset, _, _ in TABLE:
+        engine.update(platform, asset, [["0.31", "7"]], [])
+    box.conflate()
+    seq = {book: int(json.loads(engine.store.snapshot(book))["seq"]) for book in engine.store.books()}
+
+    def caught_up(books: dict[str, PlainBook], _: object) -> bool:
+        return len(books) == 3 and all(book.exact and book.seq == seq[b] for b, book in books.items())
+
+    books, _ = await read_all(client, caught_up)  # refuses a gap
+    assert all("snapshot:conflated" in book.history for book in books.values())
+    await client.close()
+
+
 async def test_memory_of_a_stopped_reader_is_bounded(engine: Engine, gateway: Gateway) -> None:
     """What waits for a stopped reader stays under its limits, however much is sent."""
     client = await stopped(gateway, [">"])

@@ -160,8 +160,8 @@ async def test_h1_served_documents_are_obeyed(surfaces: Surfaces) -> None:
         assert tried >= (0 if name == "gateway" else 2)
 
 
-async def test_h1_large_heads(surfaces: Surfaces) -> None:
-    """A request head over 16 KiB is refused, as are heads that are no HTTP."""
+async def test_h1_large_heads(surfaces: Surfaces, caplog: pytest.LogCaptureFixture) -> None:
+    """A request head over 16 KiB is refused, as are heads that are no HTTP, without a line in the log."""
     for name, client in surfaces.items():
         for head in (
             b"GET / HTTP/1.1\r\nConnection: close\r\nHost: HOST\r\nX: " + b"x" * 17_000 + b"\r\n\r\n",
@@ -179,6 +179,9 @@ async def test_h1_large_heads(surfaces: Surfaces) -> None:
             )
             assert b"nosniff" in said
             assert b"application/problem+json" in said
+        upgrade = b"GET /healthz HTTP/1.1\r\nHost: HOST\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n\r\n"
+        assert (await ask(client, upgrade)).split()[1] == b"200"
+    assert caplog.records == []
 
 
 async def test_h2_deadlines_and_concurrency() -> None:

@@ -231,13 +231,16 @@ class Outbox:
         self.transport.write(data)
 
     def _hold(self, frames: list[Frame | Control]) -> None:
+        self._queue(frames)
+        if self.paused and self._held > self._limits.ws_slow_bytes:
+            self.conflate()
+
+    def _queue(self, frames: list[Frame | Control]) -> None:
         self._controls = 0
         self._waiting.extend(frames)
         for frame in frames:
             self._waiting_bytes += len(frame.data)
             self._held += frame.weight
-        if self.paused and self._held > self._limits.ws_slow_bytes:
-            self.conflate()
 
     def _drain(self, now: float) -> None:
         waiting = self._waiting
@@ -317,6 +320,9 @@ class Outbox:
 
     def conflate(self) -> None:
         """Drop the waiting messages of every book that has deltas waiting; owe their snapshots instead."""
+        # What came in this turn stands behind what waits: it must not outlive it.
+        frames, self.frames = self.frames, []
+        self._queue(frames)
         hit = {frame.source for frame in self._waiting if frame.weight}
         keep = [frame for frame in self._waiting if frame.source is None or frame.source not in hit]
         self._waiting = deque(keep)
