@@ -10,6 +10,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mapping.files import venue_event, venue_market
 from mapping.games import PLACES, Teams, files, kalshi, polymarket, rule
@@ -19,7 +21,7 @@ from wup.mapping.file import MappingFiles, parse
 from wup.mapping.link import joined
 from wup.mapping.lint import lint
 from wup.mapping.suggest import Suggestion, suggest
-from wup.mapping.write import dump_series
+from wup.mapping.write import dump_aggregate, dump_series
 from wup.venues.identities import GAMES, IDENTITIES
 from wup.venues.kalshi.identity import start_of
 
@@ -333,3 +335,36 @@ def test_two_rules_for_one_series_are_refused() -> None:
     found = lint(files(NBA, NBA.replace('league = "nba"', 'league = "other"')), PLATFORMS)
     assert len(found) == 2
     assert all("already has the rule at x.toml:2" in problem for problem in found)
+
+
+words = st.text(max_size=30) | st.sampled_from(
+    ["Milwaukee vs Los Angeles L", "Price _in July?", "x" * 600, "\x00|"]
+)
+odd_markets = st.builds(
+    lambda name, label, line, outcomes: venue_market(
+        name, label=label, question=label, line=line, outcomes=outcomes, facts={"yes_sub_title": label}
+    ),
+    st.text(min_size=1, max_size=12) | st.sampled_from([f"{TICKER}-MIL", f"{TICKER}-LAL"]),
+    words,
+    st.sampled_from([None, "8.5", "80000"]),
+    st.sampled_from([(), ("Yes", "No"), ("", "\x00")]),
+)
+odd_events = st.builds(
+    lambda platform, slug, title, markets: venue_event(platform, slug, *markets, title=title),
+    st.sampled_from(PLATFORMS),
+    st.text(min_size=1, max_size=40) | st.sampled_from([TICKER, SLUG, "y" * 600]),
+    words,
+    st.lists(odd_markets, max_size=4, unique_by=lambda m: m.market_id),
+)
+
+
+@given(st.lists(odd_events, max_size=6, unique_by=lambda e: (e.platform, e.slug)))
+def test_any_catalogue_can_be_suggested_from(events: list[VenueEventRecord]) -> None:
+    """Whatever venues call their events, nothing raises, and what is suggested can be written and read."""
+    found = suggested(files(NBA), *events)
+    assert not any(s.confirmed for s in found)
+    for suggestion in found:
+        text = dump_aggregate(suggestion.entry)
+        again, problems = parse(text, "z.toml")
+        assert again is not None, problems
+        assert lint(MappingFiles(1, again.aggregates), PLATFORMS) == []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CLAIMING = ("confirmed", "suspended")
 """Status words of legs that own their venue market; the others only speak about it."""
 _MERGEABLE = ("identity", "complement")
-_NEVER_MAPPED = ("other", "field", "another", "none-of-these")
+NEVER_MAPPED = ("other", "field", "another", "none-of-these")
 _START_TOLERANCE_S = 15 * 60
 _MIRRORED_TIE = {"yes": "no", "no": "yes", "half": "half", "void": "void", "fair_price": "fair_price"}
 
@@ -157,7 +157,7 @@ def _aggregate(aggregate: AggregateEntry, platforms: Collection[str]) -> Iterato
 
 def _market(market: MarketEntry) -> Iterator[str]:
     _, _, _, subject, line, _ = market.key.split("|")
-    if subject.casefold() in _NEVER_MAPPED:
+    if subject.casefold() in NEVER_MAPPED:
         yield (
             f"{market.where}: subject {subject!r} must not be mapped: its meaning changes when a "
             "venue adds a "

@@ -6,16 +6,17 @@ already claim, propose or reject is not suggested again. What the lints refuse i
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Literal
 
-from wup import _core
+from wup import _core, logs
 from wup.mapping.catalogue import rules_sha256
-from wup.mapping.file import AggregateEntry, Evidence, LegEntry, MarketEntry, Settlement
+from wup.mapping.file import AggregateEntry, Evidence, LegEntry, MappingFiles, MarketEntry, Settlement
 from wup.mapping.link import joined, part
-from wup.mapping.lint import lint
+from wup.mapping.lint import NEVER_MAPPED, lint
 from wup.mapping.lint_venues import lint_venues
 from wup.mapping.series import Game, GameMarket, pair_games, side_of
 from wup.mapping.wording import pair_events
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from wup.mapping.catalogue import VenueEventRecord, VenueMarket
-    from wup.mapping.file import MappingFiles, Polarity, SeriesEntry
+    from wup.mapping.file import Polarity, SeriesEntry
     from wup.mapping.series import GamePair
     from wup.mapping.wording import EventPair
 
 _BY = "auto:series_rule"
 _MAX_ID = 64
+_NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def suggest(
     """
     by_platform: dict[str, list[VenueEventRecord]] = defaultdict(list)
     read: dict[tuple[str, str], Game] = {}
-    for event in events:
+    for event in filter(None, map(_nameable, events)):
         by_platform[event.platform].append(event)
         game = games[event.platform](event) if event.platform in games else None
         if game is not None:
@@ -73,13 +75,26 @@ def suggest(
         if leg.status != "retired"
     }
     taken = {aggregate.id for aggregate in files.aggregates}
+    keys = {market.key for aggregate in files.aggregates for market in aggregate.market}
+
+    def fits(entry: AggregateEntry) -> bool:
+        """One refused entry would have the whole folder refused."""
+        own = [market.key for market in entry.market]
+        if entry.id in taken or keys & set(own) or lint(MappingFiles(1, (entry,)), platforms):
+            return False
+        taken.add(entry.id)
+        keys.update(own)
+        return True
+
     found: list[Suggestion] = []
     for pair in pair_games(read.values(), files.series):
         made = _game_entry(pair, at)
         markets = {(leg.platform, leg.market) for market in made.market for leg in market.leg}
-        if markets & known or made.id in taken:
+        if markets & known:
             continue
-        found.append(_checked(made, pair.doubts, 100.0, files, platforms, (pair.one.event, pair.two.event)))
+        checked = _checked(made, pair.doubts, 100.0, files, platforms, (pair.one.event, pair.two.event))
+        if fits(checked.entry):
+            found.append(checked)
     names = sorted(by_platform)
     for place, second in enumerate(names):
         for first in names[:place]:
@@ -89,10 +104,27 @@ def suggest(
             )
             for worded in pair_events(ones, twos):
                 entry = _worded_entry(worded, known)
-                if entry is not None and entry.id not in taken:
-                    taken.add(entry.id)
+                if entry is not None and fits(entry):
                     found.append(Suggestion(entry, False, ("matched by wording alone",), worded.score))
     return sorted(found, key=lambda s: (not s.confirmed, -s.score, s.entry.id))
+
+
+def _nameable(event: VenueEventRecord) -> VenueEventRecord | None:
+    """The event with the markets that a mapping file can name; None when it cannot name the event. Counted."""
+    if not _NAME.fullmatch(event.slug):
+        logs.bad_input("mapping", event.platform, "unusable_name", event.slug)
+        return None
+    markets = tuple(market for market in event.markets if _NAME.fullmatch(market.market_id))
+    if len(markets) == len(event.markets):
+        return event
+    logs.bad_input("mapping", event.platform, "unusable_name", event.slug)
+    return replace(event, markets=markets)
+
+
+def _sentence(text: str, otherwise: str) -> str:
+    """A venue's words as one line of at most 512 characters, never empty."""
+    plain = text.encode("utf-8", "replace").decode()
+    return " ".join(plain.split())[:512] or otherwise
 
 
 def _checked(
@@ -148,14 +180,14 @@ def _game_entry(pair: GamePair, at: datetime) -> AggregateEntry:
     name = f"{league}-{part(a)}-{part(b)}-{day}" + (f"-g{number}" if number > 1 else "")
     return AggregateEntry(
         id=name[:_MAX_ID].replace(":", "-"),
-        title=one.event.title,
+        title=_sentence(one.event.title, one.event.slug),
         category=one.event.category or two.event.category,
         league=league,
         start=start,
         market=(
             MarketEntry(
                 key=key,
-                label=f"{first} beats {second}",
+                label=_sentence(f"{first} beats {second}", one.event.slug),
                 tie=None if rule is None else rule.tie,
                 leg=tuple(legs),
             ),
@@ -209,14 +241,14 @@ def _worded_entry(pair: EventPair, known: Collection[tuple[str, str]]) -> Aggreg
         if any((event.platform, market.market_id) in known for event, market in sides):
             continue
         subject = part(found.one.label)[:128]
-        if subject in subjects:
+        if subject in subjects or subject in NEVER_MAPPED:
             continue
         subjects.add(subject)
         line = found.one.line or found.two.line or "-"
         markets.append(
             MarketEntry(
                 key=f"wup1|{name}|outcome|{subject}|{line}|event",
-                label=found.one.label,
+                label=_sentence(found.one.label, found.one.market_id),
                 leg=(
                     _worded_leg(pair.one, found.one, "same"),
                     _worded_leg(pair.two, found.two, found.polarity),
@@ -227,7 +259,7 @@ def _worded_entry(pair: EventPair, known: Collection[tuple[str, str]]) -> Aggreg
         return None
     return AggregateEntry(
         id=name,
-        title=pair.one.title,
+        title=_sentence(pair.one.title, pair.one.slug),
         category=pair.one.category,
         exclusive=pair.one.exclusive and pair.two.exclusive,
         market=tuple(markets),
@@ -238,9 +270,11 @@ def id_of(event: VenueEventRecord) -> str:
     """A readable id from the title; where titles meet, the event's own name tells them apart."""
     unmapped = _core.unmapped_aggregate(event.platform, event.slug)
     own = unmapped.removeprefix(f"{event.platform}-").lower()
-    words = part(event.title).replace(":", "-").replace(".", "-").replace("@", "-").replace("/", "-")
-    text = f"{words.replace('+', '')[:30].strip('-')}-{own}"
-    return text[:_MAX_ID].rstrip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", part(event.title))[:30].strip("-")
+    if not words or words.startswith(event.platform):
+        # An id that begins like those of unmapped events is refused.
+        words = f"event-{words}".rstrip("-")
+    return f"{words}-{own}"[:_MAX_ID].rstrip("-")
 
 
 def _worded_leg(
