@@ -110,7 +110,7 @@ def suggest(
 
 
 def _nameable(event: VenueEventRecord) -> VenueEventRecord | None:
-    """The event with the markets that a mapping file can name; None when it cannot name the event. Counted."""
+    """The event with the markets that a mapping file can name; None when it cannot name the event."""
     if not _NAME.fullmatch(event.slug):
         logs.bad_input("mapping", event.platform, "unusable_name", event.slug)
         return None
