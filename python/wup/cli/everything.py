@@ -13,6 +13,7 @@ from wup.logs import redacted
 
 if TYPE_CHECKING:
     from wup.config import EnvSettings, Settings
+    from wup.playback.identity import OutputDigest
 
 
 class Everything(runtime.Process):
@@ -21,6 +22,8 @@ class Everything(runtime.Process):
     def __init__(self, settings: Settings, venue_settings: dict[str, EnvSettings]) -> None:
         super().__init__(settings.model_copy(update={"publish_changes": True}), venue_settings)
         self.ready: dict[str, object] = {}
+        self.output: OutputDigest | None = None
+        """Set before `start`, it sees every consolidated message."""
 
     async def start(self) -> None:
         """Servers, bus, then the stages from the client's end to the venue's, then the mapping.
@@ -37,6 +40,8 @@ class Everything(runtime.Process):
         await self.private_servers()
         forward = runtime.ALL_OUT if settings.record_stream is None else runtime.ALL_OUT + runtime.LOG_OUT
         await self.use_local_and_nats("up", forward, ("orderbook.snapshot.",))
+        if self.output is not None:
+            await self.output.listen(self.bus)
         metrics = self.metrics(9090)
         _, books = await self.start_orderbook(settings.orderbook_http_port, "ORDERBOOK_HTTP_PORT")
         self.settings = settings = settings.model_copy(

@@ -178,10 +178,20 @@ def register(app: typer.Typer) -> None:
         running.run(main, log_level=settings.log_level)
 
     @app.command()
-    def up(json: JsonOption = False) -> None:
+    def up(
+        json: JsonOption = False,
+        sha256: Annotated[
+            bool,
+            typer.Option(
+                "--sha256", help="At the end print the SHA-256 of all output, as `wup verify` does."
+            ),
+        ] = False,
+    ) -> None:
         """All stages in this process, with a private NATS and Redis unless NATS_URL and REDIS_URL are set."""
         from wup.cli.everything import Everything
+        from wup.playback.identity import OutputDigest
 
+        output = OutputDigest() if sha256 else None
         settings, venues = settings_or_exit(mappings=True, publish_changes=True)
         if settings.record is None:
             # Venues keep no history: what was not recorded is gone.
@@ -189,10 +199,13 @@ def register(app: typer.Typer) -> None:
 
         async def main(stop: asyncio.Event) -> int:
             async with Everything(settings, venues) as everything:
+                everything.output = output
                 await everything.start()
                 running.started()
                 everything.announce(json=json)
                 await stop.wait()
+            if output is not None:
+                running.say({"type": "output", "messages": output.messages, "sha256": output.hexdigest()})
             return 0
 
         running.run(main, log_level=settings.log_level)

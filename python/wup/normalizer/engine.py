@@ -256,11 +256,11 @@ class Engine:
                 if judged is None or asset_id in judged.doubted or asset.state == "closed":
                     continue
                 if judged.normaliser.book(asset_id) is not None:
-                    judged.live.add(asset_id)
+                    judged.live[asset_id] = None
                     self._showing.offer(judged, asset, now_us)
                 continue
             if judged is not None:
-                judged.live.discard(asset_id)
+                judged.live.pop(asset_id, None)
                 if state == "resync":
                     # Something was lost: what is in memory is not to be shown again by a word alone.
                     judged.doubted.add(asset_id)

@@ -99,7 +99,9 @@ class Connection:
         self.normaliser = normaliser
         self.order = order
         self.n = 0
-        self.live: set[str] = set()
+        # In the order in which they came: a set's order differs from process to process, and a replay's
+        # messages would come in another order than the live ones.
+        self.live: dict[str, None] = {}
         self.doubted: set[str] = set()
         self.marks_us: int | None = None
         self.silent = False

@@ -70,7 +70,7 @@ class Showing:
             elif isinstance(output, BookReplaced):
                 asset = assets.get(output.asset_id)
                 if asset is not None and asset.state != "closed":
-                    connection.live.add(output.asset_id)
+                    connection.live[output.asset_id] = None
                     connection.doubted.discard(output.asset_id)
                     self.offer(connection, asset, now_us, output.venue_us, rx_us)
             elif isinstance(output, TradeSeen):
@@ -81,7 +81,7 @@ class Showing:
                     norm_us = rx_us if self._stamp is None else self._stamp()
                     self._emit(asset.subject, encode.trade(asset, self._epoch, output, rx_us, norm_us))
             elif isinstance(output, LegChanged):
-                connection.live.discard(output.asset_id)
+                connection.live.pop(output.asset_id, None)
                 self.leave(
                     connection.platform,
                     connection,
