@@ -81,7 +81,10 @@ async def send_text(arguments: argparse.Namespace) -> None:
             while waiting:
                 text = waiting.popleft()
                 for client in list(clients):
-                    await client.send_text(text)
+                    try:
+                        await client.send_text(text)
+                    except (WebSocketDisconnect, RuntimeError):
+                        clients.discard(client)  # gone in between
 
     bus = await NatsBus.connect(arguments.nats, name="bench-send-text")
     await hot.load(arguments.http)
