@@ -141,6 +141,7 @@ class World:
         self.gateway = Gateway(settings, self.bus, self.source, self.clock, LIMITS)  # type: ignore[arg-type]
         self.server = VirtualServer(self.net, self.gateway, PORT)
         self.gateway._server = self.server  # type: ignore[assignment]
+        self.gateway._mirrors._rng = random.Random(self.rng.random())
         await self.gateway.start()
 
     async def new_client(self) -> None:

@@ -40,19 +40,21 @@ class Core:
     refusals: Bucket = field(default_factory=lambda: Bucket(_REFUSALS_A_SECOND, _REFUSALS_A_SECOND, 0.0))
     greeting: Mapping[str, object] = field(default_factory=dict)
     draining: bool = False
-    groups: tuple[set[Connection], ...] = field(default_factory=lambda: tuple(set() for _ in range(SLOTS)))
+    groups: tuple[dict[Connection, None], ...] = field(
+        default_factory=lambda: tuple({} for _ in range(SLOTS))
+    )
     _opened: int = 0
 
     def enter(self, connection: Connection) -> int:
         """Note an open connection; returns the group it is looked at with: they are spread evenly."""
         self._opened += 1
         slot = self._opened % SLOTS
-        self.groups[slot].add(connection)
+        self.groups[slot][connection] = None
         return slot
 
     def leave(self, connection: Connection, slot: int) -> None:
         """The opposite of `enter`."""
-        self.groups[slot].discard(connection)
+        self.groups[slot].pop(connection, None)
 
     def connections(self) -> list[Connection]:
         """All open connections."""

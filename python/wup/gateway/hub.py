@@ -34,10 +34,10 @@ class Hub:
         self._wakeup = wakeup
         self._clock = clock
         self._loop = loop
-        self._wild: dict[Place, set[Subscription]] = {}
-        self._named: dict[str, set[Subscription]] = {}
+        self._wild: dict[Place, dict[Subscription, None]] = {}
+        self._named: dict[str, dict[Subscription, None]] = {}
         self._by_place: dict[Place, dict[str, MirroredBook]] = {}
-        self._by_asset: dict[str, set[MirroredBook]] = {}
+        self._by_asset: dict[str, dict[MirroredBook, None]] = {}
 
     # --- finding books ----------------------------------------------------------------------------
 
@@ -81,9 +81,9 @@ class Hub:
         """Tell this subscription about books that appear later."""
         pattern = subscription.pattern
         if pattern.kind == "wild":
-            self._wild.setdefault(pattern.place, set()).add(subscription)
+            self._wild.setdefault(pattern.place, {})[subscription] = None
         else:
-            self._named.setdefault(pattern.yes, set()).add(subscription)
+            self._named.setdefault(pattern.yes, {})[subscription] = None
 
     def discard(self, subscription: Subscription) -> None:
         """The opposite of `add`."""
@@ -131,16 +131,16 @@ class Hub:
 
     def relinked(self, book: MirroredBook, before: frozenset[str]) -> None:
         """The legs of a book are others than before: subscriptions by asset follow."""
-        for asset in before - book.assets:
+        for asset in sorted(before - book.assets):
             books = self._by_asset.get(asset)
             if books is not None:
-                books.discard(book)
+                books.pop(book, None)
                 if not books:
                     del self._by_asset[asset]
             for subscription in list(self._named.get(asset, ())):
                 subscription.reading.part(subscription, book)
-        for asset in book.assets - before:
-            self._by_asset.setdefault(asset, set()).add(book)
+        for asset in sorted(book.assets - before):
+            self._by_asset.setdefault(asset, {})[book] = None
             self._join(book, self._named.get(asset, ()))
 
     def removed(self, book: MirroredBook) -> None:
@@ -168,9 +168,9 @@ class Hub:
             stream.book.streams.pop((stream.no, stream.depth, stream.every_ms), None)
 
 
-def _discard(index: dict[_K, set[Subscription]], key: _K, subscription: Subscription) -> None:
+def _discard(index: dict[_K, dict[Subscription, None]], key: _K, subscription: Subscription) -> None:
     subscriptions = index.get(key)
     if subscriptions is not None:
-        subscriptions.discard(subscription)
+        subscriptions.pop(subscription, None)
         if not subscriptions:
             del index[key]

@@ -323,7 +323,7 @@ class Outbox:
         # What came in this turn stands behind what waits: it must not outlive it.
         frames, self.frames = self.frames, []
         self._queue(frames)
-        hit = {frame.source for frame in self._waiting if frame.weight}
+        hit = dict.fromkeys(frame.source for frame in self._waiting if frame.weight)
         keep = [frame for frame in self._waiting if frame.source is None or frame.source not in hit]
         self._waiting = deque(keep)
         self._waiting_bytes = sum(len(frame.data) for frame in keep)

@@ -35,8 +35,8 @@ class Subscription:
         self.reading = reading
         self.pattern = pattern
         self.options = options
-        self.streams: set[Stream] = set()
-        self.feeds: set[TradeFeed] = set()
+        self.streams: dict[Stream, None] = {}
+        self.feeds: dict[TradeFeed, None] = {}
 
 
 class Reading:
@@ -103,7 +103,7 @@ class Reading:
         stream = self._hub.stream(book, subscription.pattern, subscription.options)
         if stream in subscription.streams:
             return
-        subscription.streams.add(stream)
+        subscription.streams[stream] = None
         uses = self._uses.get(stream, 0)
         self._uses[stream] = uses + 1
         self._reserved.pop((stream.book.book, stream.no, stream.depth, stream.every_ms), None)
@@ -112,7 +112,7 @@ class Reading:
             stream.want(self.box, why)
         if subscription.options.trades:
             feed = self._hub.feed(book, subscription.pattern.no)
-            subscription.feeds.add(feed)
+            subscription.feeds[feed] = None
             feed.join(self.box)
 
     def join(self, subscription: Subscription, book: MirroredBook) -> None:
@@ -125,11 +125,11 @@ class Reading:
     def part(self, subscription: Subscription, book: MirroredBook) -> None:
         """A book matches one of our patterns no more."""
         for stream in [stream for stream in subscription.streams if stream.book is book]:
-            subscription.streams.discard(stream)
+            subscription.streams.pop(stream, None)
             self._unread(stream)
         for feed in book.trades.values():
             if feed in subscription.feeds:
-                subscription.feeds.discard(feed)
+                subscription.feeds.pop(feed, None)
                 feed.leave(self.box)
 
     def end(self, key: tuple[str, Options]) -> None:
