@@ -2,8 +2,8 @@
 
 `wup aggregator` with its inline normalizer, as a process of its own over a real NATS, at about 1,000 venue
 frames a second, with now and then a reset of every socket. Its resident memory is read each few seconds; what
-it grows by after the warm-up is printed. Over an hour more than 1 MiB (reliability.md G15) is exit 1; a shorter
-run, in which the allocator still settles (caches of number texts, the arenas of worker threads), may grow by 4.
+it grows by after the warm-up is printed. Over an hour more than 1 MiB (reliability.md G15) is exit 1. A
+shorter run, in which the allocator may still be settling, may grow by 4.
 """
 
 from __future__ import annotations
