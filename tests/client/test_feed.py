@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 
 from client.liar import Liar
 from gateway.conftest import Starter, ready
-from gateway.engine import FED_25, GAME, Engine
+from gateway.engine import FED_25, FED_50, GAME, Engine
 from wup.client import Event, Feed, FeedError, Refused, Subscription, connect, connect_sync
 from wup.gateway import Gateway, Limits
 
@@ -272,6 +272,34 @@ async def test_wrong_stream_is_noticed(engine: Engine, liar: Liar, fault: str) -
         assert feed.stats.mismatches == (fault == "tampered")
         assert feed.stats.gaps == (fault == "missing")
         assert agrees(engine, feed)
+
+
+async def test_a_book_that_is_gone_does_not_keep_others_from_repair(engine: Engine, liar: Liar) -> None:
+    """A `resync` refused for one unknown book: the others of the operation are asked for again without it."""
+    broken = {book: json.loads(engine.store.snapshot(book, why="subscribe")) for book in (FED_25, FED_50)}
+    final = engine.store.snapshot(FED_50, why="resync")
+
+    async def answer(ws: ServerConnection, op: dict[str, Any]) -> None:
+        if op["op"] == "resync" and FED_25 in op["books"]:
+            at = op["books"].index(FED_25)
+            error = {"type": "error", "id": op["id"], "code": "unknown_book", "message": "gone", "at": at}
+            await ws.send(json.dumps({**error, "retry": False}))
+            return
+        await liar.agree(ws, op)
+        if op["op"] == "subscribe":
+            for body in broken.values():
+                await ws.send(json.dumps({**body, "digest": body["digest"] ^ 1}))
+        else:
+            await ws.send(final, text=True)
+
+    liar.on_op = answer
+    async with connect(liar.url) as feed:
+        events = feed.subscribe(">")
+        event = await until_type(events, "snapshot")
+        assert event.book.id == FED_50
+        asked = [op["books"] for op in liar.ops if op["op"] == "resync"]
+        assert sorted(asked[0]) == sorted(broken)
+        assert asked[-1] == [FED_50]
 
 
 async def test_wrong_heartbeat_count(engine: Engine, liar: Liar) -> None:

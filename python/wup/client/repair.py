@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from wup.client.errors import Refused
 
 if TYPE_CHECKING:
     from wup.client.operations import Operations
@@ -19,6 +21,7 @@ class Repair:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         self._doubtful: set[str] = set()
+        self._asked: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._delay = _DELAY_S
 
@@ -33,11 +36,13 @@ class Repair:
     def done(self, book: str) -> None:
         """A snapshot came, and was right."""
         self._doubtful.discard(book)
+        self._asked.discard(book)
         self._delay = _DELAY_S
 
     def forget(self) -> None:
         """The connection is gone: the next one brings all snapshots by itself."""
         self._doubtful.clear()
+        self._asked.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -48,6 +53,16 @@ class Repair:
         if not batch:
             return
         self._doubtful.difference_update(batch)
-        self._operations.ask({"op": "resync", "books": batch}, lambda answer: None)
+        self._asked.update(batch)
+
+        def answered(answer: dict[str, Any] | Refused) -> None:
+            # One book that is gone spoils the whole operation: the others are asked for again without it.
+            if isinstance(answer, Refused):
+                gone = batch[answer.at] if answer.at is not None and answer.at < len(batch) else None
+                self._asked.discard(gone or "")
+                for book in self._asked.intersection(batch):
+                    self.ask(book)
+
+        self._operations.ask({"op": "resync", "books": batch}, answered)
         if self._doubtful:
             self._timer = asyncio.get_running_loop().call_later(_DELAY_S, self._send)
