@@ -67,12 +67,13 @@ async def test_the_demo_is_exact_and_a_plain_client_agrees() -> None:
 
 
 async def test_a_flipped_polarity_is_seen_by_truth(tmp_path: Path) -> None:
-    """With one leg's polarity turned in the mapping, the comparison with the true books differs."""
+    """With one leg's polarity read wrongly by a person, the comparison with the true books differs."""
     mapping = tmp_path / "mapping.toml"
     async with command("sim", "both", "--seed", "7", "--json", "--mapping", str(mapping)) as sim:
         await sim.until("ready")
     text = mapping.read_text()
-    turned = text.replace('polarity = "same"', 'polarity = "inverted"', 1)
+    # The leg's own and that of its evidence: a leg that contradicts its evidence is refused.
+    turned = text.replace('polarity = "same"', 'polarity = "inverted"', 2)
     assert turned != text
     mapping.write_text(turned)
     environment = {"MAPPINGS": str(mapping)}
