@@ -59,7 +59,7 @@ def test_never_wrong_under_faults_that_lose_nothing(venue: str, kind: str) -> No
         # A sid's numbers cannot show that one of its markets is silent: that is found by an audit over REST.
         if (venue, kind) != (KALSHI, "mute")
     ]
-    + [(KALSHI, kind) for kind in ("skip_seq", "repeat_seq", "reset_seq", "negative")],
+    + [(KALSHI, kind) for kind in ("skip_seq", "repeat_seq", "reset_seq", "drift_seq", "negative")],
 )
 def test_all_true_again_after_any_fault(venue: str, kind: str) -> None:
     """Ten seconds after a fault that loses or breaks something, every book is live and true."""

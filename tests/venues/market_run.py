@@ -49,7 +49,8 @@ COMMON = """
 """
 MENU = {
     "kalshi": f"""{COMMON}
-        skip_seq repeat_seq reset_seq early_delta negative channel_error overflow market_limit command_limit
+        skip_seq repeat_seq reset_seq drift_seq early_delta negative channel_error overflow market_limit
+        command_limit
     """.split(),
     "polymarket": f"""{COMMON}
         mute no_event_type strings_for_arrays empty_optional mixed_array late_trade trade_on_no missing_books

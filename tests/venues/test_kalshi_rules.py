@@ -212,6 +212,39 @@ def test_rule_09_the_sequence_is_per_sid_and_not_per_market() -> None:
     assert shown.bad == []
 
 
+@pytest.mark.parametrize("kind", ["orderbook_delta", "orderbook_snapshot", "orderbook_new"])
+@pytest.mark.parametrize("change", [{"seq": "3"}, {"seq": None}, {"seq": 3.0}, {"sid": "1"}, {"sid": None}])
+def test_rule_09_a_book_frame_without_a_number_is_doubt(kind: str, change: dict[str, object]) -> None:
+    """A book frame whose seq or sid is absent or no integer has no place in the sequence: it is not applied,
+    and its market leaves until a snapshot that has one."""
+    shown = started()
+    before = shown.book(A)
+    frame = orjson.loads(delta(A, 3, "yes", "0.4000", "1.00")) | {"type": kind}
+    if kind == "orderbook_snapshot":
+        frame["msg"] = {"market_ticker": A, "yes_dollars_fp": [["0.1000", "1.00"]]}
+    frame |= change
+    shown.frame(raw({name: value for name, value in frame.items() if value is not None}))
+    assert shown.bad == ["no_sequence"]
+    assert shown.state == {A: "resync", B: "live"}
+    assert shown.book(A) == before
+    assert [repair.assets for repair in shown.repairs] == [(A,)]
+    shown.frame(snapshot(A, 4, YES_LEVELS))
+    assert shown.state == {A: "live", B: "resync"}, "3 was never counted"
+
+
+@pytest.mark.parametrize(
+    ("head", "left"), [({"sid": 1}, set()), ({}, set()), ({"sid": 7}, {A, B})], ids=["sid", "none", "other"]
+)
+def test_rule_09_a_book_frame_without_number_and_name_doubts_its_subscription(
+    head: dict[str, object], left: set[str]
+) -> None:
+    """Without a market every book of the sid is doubtful, without a sid every book; another sid's stay."""
+    shown = started()
+    shown.frame(raw({"type": "orderbook_delta", **head, "msg": {"side": "yes"}}))
+    assert shown.bad == ["no_sequence"]
+    assert {asset for asset, state in shown.state.items() if state == "live"} == left
+
+
 def test_rule_10_control_frames_consume_a_number() -> None:
     """`ok`, scoped errors, `unsubscribed` and types that we do not know count in the sequence."""
     shown = started()

@@ -30,6 +30,7 @@ KalshiFault = Literal[
     "skip_seq",  # a hole in a sid's numbers
     "repeat_seq",  # two frames with one number
     "reset_seq",  # numbers begin at 1 again
+    "drift_seq",  # a number as text
     "early_delta",  # deltas of a market before its snapshot
     "negative",  # a delta that takes a level below zero
     "channel_error",  # error 10, then nothing more on that sid

@@ -8,6 +8,7 @@ Commands run concurrently: answers come back in any order, first books between c
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from wup.sim.market import MarketModel
 
 _COMMAND_JITTER_US = 3_000
+_SEQ = re.compile(r'"seq":(\d+)')
 
 
 class KalshiConnection(Connection):
@@ -224,6 +226,11 @@ class KalshiConnection(Connection):
         return list(dict.fromkeys(named)) or None
 
     # --- market data --------------------------------------------------------------------------------
+
+    def _bend(self, text: str, kind: str, assets: tuple[str, ...]) -> None:
+        if self._hit("drift_seq", assets, kind):
+            text = _SEQ.sub(r'"seq":"\1"', text, count=1)
+        super()._bend(text, kind, assets)
 
     def _snapshot(self, sub: Subscription, ticker: str, number: int | None) -> None:
         market = self._exchange.markets.get(ticker)

@@ -96,14 +96,17 @@ class KalshiNormaliser(KalshiBooks):
             self._unreadable(raw, error, now_us, out)
             return out
         stream, number = sequence_of(frame)
-        if stream is not None and number is not None and not self._track(stream, number, raw, now_us, out):
+        if stream is not None and number is not None:
+            if not self._track(stream, number, raw, now_us, out):
+                return out
+        elif _about_books(frame):
+            self._unnumbered(frame, stream, now_us, out)
             return out
         try:
             events = self._adapter.events(frame)
         except VenueMessageError as error:
             out.append(BadInput(error.kind, error.detail, error.asset_id))
-            kind = frame.get("type")
-            if isinstance(kind, str) and kind.startswith("orderbook"):
+            if _about_books(frame):
                 if error.asset_id is not None:
                     self._doubt((error.asset_id,), "gap", now_us, out)
                 else:
@@ -149,6 +152,16 @@ class KalshiNormaliser(KalshiBooks):
         if gap and self._channels.get(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
             self._doubt(self._of(sid), "seq_gap", now_us, out)
         return use
+
+    def _unnumbered(self, frame: dict[str, Any], sid: int | None, now_us: int, out: list[Output]) -> None:
+        """A book frame without its place in a sequence: what was lost before it cannot be known, so it is
+        not used, and the book that it is about is no longer known."""
+        message = frame.get("msg")
+        ticker = message.get("market_ticker") if isinstance(message, dict) else None
+        named = ticker if isinstance(ticker, str) and ticker else None
+        detail = f"sid {frame.get('sid')!r} seq {frame.get('seq')!r}"
+        out.append(BadInput("no_sequence", detail[:120], named))
+        self._doubt(self._of(sid) if named is None else (named,), "gap", now_us, out)
 
     def _unreadable(self, raw: bytes, error: VenueMessageError, now_us: int, out: list[Output]) -> None:
         named = _RAW_TICKER.search(raw)
@@ -262,3 +275,8 @@ class KalshiNormaliser(KalshiBooks):
             self._sequences.resume(sid, seq)
         self._snapshot(asset_id, book, None, sid, now_us, out)
         return out
+
+
+def _about_books(frame: Mapping[str, Any]) -> bool:
+    kind = frame.get("type")
+    return isinstance(kind, str) and kind.startswith("orderbook")
