@@ -270,11 +270,54 @@ def test_a_closed_connection_takes_its_legs_down() -> None:
     assert shown.state[A] == "live"
 
 
-def test_unsubscribed_ends_the_books_of_its_sid() -> None:
-    """After `unsubscribed` nothing more comes: the books of the sid go down."""
-    shown = started()
+def test_books_that_the_venue_unsubscribed_are_subscribed_again() -> None:
+    """`unsubscribed` that we did not ask for: the books of its sid leave, the channel is subscribed as a
+    whole, and each book is live again with its snapshot on the new sid."""
+    shown, kalshi = started(), session()
+    sent = [orjson.loads(text) for text in kalshi.opened([A, B])]
+    kalshi.received(subscribed(1, "orderbook_delta", sent[0]["id"]))
+    kalshi.received(subscribed(2, "trade", sent[1]["id"]))
+    frame = raw({"type": "unsubscribed", "id": 9, "sid": 1, "seq": 3})
+    shown.frame(frame)
+    assert shown.state == {A: "resync", B: "resync"}
+    (again,) = map(orjson.loads, kalshi.received(frame))
+    assert again["params"] == {
+        "channels": ["orderbook_delta"],
+        "market_tickers": [A, B],
+        "use_yes_price": True,
+    }
+    shown.frame(delta(A, 4, "yes", "0.4000", "1.00"))
+    assert shown.bad == ["ended_subscription"]
+    shown.frame(subscribed(3, "orderbook_delta", again["id"]))
+    shown.frame(snapshot(A, 1, LEVELS, sid=3))
+    shown.frame(snapshot(B, 2, LEVELS, sid=3))
+    assert shown.state == {A: "live", B: "live"}
+    assert shown.repairs == []
+
+
+def test_unsubscribed_books_are_waited_for() -> None:
+    """When the new subscription brings no book, it is asked for as after any loss; what is not wanted any
+    more is not subscribed, trades and lifecycle are subscribed again as books are, and a sid that we never
+    had is nobody's."""
+    shown, kalshi = started(), session()
+    sent = [orjson.loads(text) for text in kalshi.opened([A, B])]
+    for sid, command in enumerate(sent, 1):
+        kalshi.received(subscribed(sid, command["params"]["channels"][0], command["id"]))
+    kalshi.want([A])
+    books, trades, life_, nobody = (
+        [orjson.loads(text)["params"] for text in kalshi.received(raw({"type": "unsubscribed", "sid": sid}))]
+        for sid in (1, 2, 3, 7)
+    )
+    assert [params["market_tickers"] for params in (*books, *trades)] == [[A], [A]]
+    assert [params["channels"] for params in (*books, *trades, *life_)] == [
+        ["orderbook_delta"],
+        ["trade"],
+        ["market_lifecycle_v2"],
+    ]
+    assert nobody == []
     shown.frame(raw({"type": "unsubscribed", "id": 9, "sid": 1, "seq": 3}))
-    assert shown.state == {A: "down", B: "down"}
+    shown.wait(5.1)
+    assert {asset for repair in shown.repairs for asset in repair.assets} == {A, B}
 
 
 def test_markets_that_are_deleted_leave() -> None:

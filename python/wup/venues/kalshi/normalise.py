@@ -215,27 +215,31 @@ class KalshiNormaliser(KalshiBooks):
                 self._channels[named] = channel
                 self._sequences.begin(named)
         elif event.kind == "unsubscribed" and sid is not None:
+            # We never ask for it, so the venue ended what is still wanted.
+            self._ended(sid, now_us, out)
+            self._channels.pop(sid, None)
             self._sequences.end(sid)
-            if self._channels.pop(sid, None) == BOOK_CHANNEL:
-                for ticker in self._of(sid):
-                    if self._markets.pop(ticker).shown:
-                        out.append(LegChanged(ticker, "down", "disconnected"))
-                    self._due.pop(ticker, None)
         elif event.kind == "error":
             code = message.get("code") if isinstance(message, dict) else None
             out.append(BadInput("venue_error", f"code {code}: {orjson.dumps(message).decode()[:120]}"))
-            if code in _TERMINAL and (sid is None or self._channels.get(sid, BOOK_CHANNEL) == BOOK_CHANNEL):
-                # The subscription is dead: the session subscribes anew, and gets another sid.
-                for ticker in self._of(sid):
-                    market = self._markets[ticker]
-                    if market.shown:
-                        out.append(LegChanged(ticker, "resync", "gap"))
-                    market.valid = False
-                    market.held.clear()
-                    market.sid = None
-                    self._wait(ticker, market, now_us + REPAIR_US)
-                if sid is not None:
-                    self._sequences.end(sid)
+            if code in _TERMINAL:
+                self._ended(sid, now_us, out)
+
+    def _ended(self, sid: int | None, now_us: int, out: list[Output]) -> None:
+        """The subscription is dead, or without a sid any may be: the session subscribes its channel anew,
+        and gets another sid."""
+        if sid is not None and self._channels.get(sid, BOOK_CHANNEL) != BOOK_CHANNEL:
+            return
+        for ticker in self._of(sid):
+            market = self._markets[ticker]
+            if market.shown:
+                out.append(LegChanged(ticker, "resync", "gap"))
+            market.valid = False
+            market.held.clear()
+            market.sid = None
+            self._wait(ticker, market, now_us + REPAIR_US)
+        if sid is not None:
+            self._sequences.end(sid)
 
     def closed(self, why: str) -> list[Output]:
         """The connection is gone, and with it every sid and book."""

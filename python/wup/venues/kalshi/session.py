@@ -174,7 +174,7 @@ class KalshiSession:
         if kind == "ok":
             self._confirm(number)
         elif kind == "unsubscribed":
-            self._forget(sequence_of(frame)[0])
+            return self._again(self._forget(sequence_of(frame)[0]))
         elif kind == "error" and isinstance(message, dict):
             command = self._pending.pop(number, None) if type(number) is int else None
             return self._failed(message.get("code"), sequence_of(frame)[0], command)
@@ -210,10 +210,7 @@ class KalshiSession:
                 channel = self._forget(named[0]) if isinstance(named, list) and named else None
             if channel is None and code == _UNKNOWN_SID:
                 return []
-            if channel == _LIFECYCLE:
-                return [self._frame(_Command("subscribe", {"channels": [_LIFECYCLE]}))]
-            channels = (channel,) if channel is not None else (BOOK_CHANNEL, _TRADES)
-            return self._subscribe(list(self._assets), channels)
+            return self._again(channel) if channel is not None else self._subscribe(list(self._assets))
         if command is None:
             return []
         if code == _TOO_MANY_MARKETS:
@@ -221,6 +218,14 @@ class KalshiSession:
         if code in (_TOO_MANY_REQUESTS, _TIMEOUT):
             self._delayed.append(command)
         return []
+
+    def _again(self, channel: str | None) -> list[str]:
+        """Subscribe the whole of a channel that the venue ended; None: it was none of ours."""
+        if channel is None:
+            return []
+        if channel == _LIFECYCLE:
+            return [self._frame(_Command("subscribe", {"channels": [_LIFECYCLE]}))]
+        return self._subscribe(list(self._assets), (channel,))
 
     def _halved(self, command: _Command) -> list[str]:
         tickers = command.params.get("market_tickers")
