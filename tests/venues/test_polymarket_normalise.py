@@ -123,6 +123,105 @@ def test_a_late_trade_explains_its_book() -> None:
     assert len(shown.frame(raw(book.move(("BUY", "0.2", "9"))))) == 1
 
 
+def lagging(book: Book) -> dict[str, object]:
+    """A first book after a trade, whose own `last_trade_price` is still the one before."""
+    before, book.last = book.last, "0.3105"
+    return {**book.book(), "last_trade_price": before}
+
+
+def test_a_late_trade_explains_a_first_book_and_a_later_loss_is_found() -> None:
+    """One first book that lags behind its trade does not switch the check off: the trade proves it, also
+    one of an earlier time than the book, and a change lost inside the ladder is found by the next."""
+    for earlier_ms in (0, 5):
+        book = Book(BIDS, ASKS)
+        shown = reader()
+        shown.frame(raw([lagging(book)]))
+        shown.wait(0.088)
+        shown.frame(raw({**book.trade("0.3105"), "timestamp": str(book.ts - earlier_ms)}))
+        assert shown.normaliser.checks == {"match": 1, "mismatch": 0, "unknown": 1}
+        shown.wait(5)
+        assert shown.state == {YES: "live"}
+        book.apply(("BUY", "0.25", "9"))  # never arrives
+        for size in range(4):
+            shown.frame(raw(book.move(("BUY", "0.2", str(1 + size)))))
+        assert (shown.state[YES], shown.why[YES]) == ("resync", "hash_mismatch")
+        assert shown.repairs[-1].assets == (YES,)
+
+
+@pytest.mark.parametrize("proven_before", [False, True])
+def test_a_first_book_that_nothing_explains_is_a_loss_after_two_seconds(proven_before: bool) -> None:
+    """Without the trade that explains it a first book is asked for again, and the next one is proven."""
+    book = Book(BIDS, ASKS)
+    shown = reader()
+    if proven_before:
+        shown.frame(raw([book.book()]))
+        book.apply(("BUY", "0.2", "2"))
+    shown.frame(raw([lagging(book)]))
+    shown.wait(1.9)
+    assert shown.state[YES] == "live"
+    shown.wait(0.2)
+    assert (shown.state[YES], shown.why[YES]) == ("resync", "hash_mismatch")
+    assert shown.repairs[-1].assets == (YES,)
+    shown.frame(raw([book.book()]))
+    book.apply(("BUY", "0.25", "9"))  # never arrives
+    for size in range(2):
+        shown.frame(raw(book.move(("BUY", "0.2", str(4 + size)))))
+    assert (shown.state[YES], shown.why[YES]) == ("resync", "hash_mismatch")
+
+
+def test_further_books_do_not_put_off_the_end_of_the_wait() -> None:
+    """Books that come one after the other, none of them proven, do not make the two seconds any longer."""
+    book = Book(BIDS, ASKS)
+    shown = reader()
+    shown.frame(raw([lagging(book)]))
+    for _ in range(3):
+        shown.wait(0.8)
+        book.apply()
+        shown.frame(raw(book.book(first=False)))
+    assert shown.why[YES] == "hash_mismatch"
+
+
+@pytest.mark.parametrize("facts", [True, False])
+def test_an_unknown_recipe_ends_live_by_the_best_prices_and_is_told_once(facts: bool) -> None:
+    """Three fresh books in a row that nothing proves: their market's hash is of a recipe that we do not
+    know, or lacks its facts. No mismatch means anything, nothing is asked for in a circle, the reported best
+    prices gate; and a book that is proven after all brings the check back."""
+    book = Book(BIDS, ASKS)
+    session = PolymarketSession(PolymarketSettings())
+    shown = reader()
+    for text in session.opened([YES]):
+        shown.sent(text.encode())
+
+    def answer() -> None:
+        shown.frame(raw([{**book.book(first=facts), "hash": f"{book.ts:040d}"}]))
+        book.apply()
+
+    answer()
+    answered = 0
+    for _ in range(100):
+        asked = [item for item in shown.wait(0.5) if isinstance(item, RepairWanted)]
+        for repair in asked:
+            for text in session.repair(repair.assets):
+                shown.sent(text.encode())
+            answer()
+            answered += 1
+    assert (answered, shown.state[YES]) == (2, "live")
+    assert shown.bad == ["hash_unprovable"]
+    change = book.move(("BUY", "0.2", "8"))
+    change["price_changes"][0]["hash"] = "1" * 40
+    assert len(shown.frame(raw(change))) == 1
+    assert shown.normaliser.checks == {"match": 0, "mismatch": 2, "unknown": 4}
+    answer()
+    shown.wait(5)
+    assert (shown.state[YES], shown.bad) == ("live", ["hash_unprovable"])
+    shown.frame(raw([book.book()]))
+    assert shown.normaliser.checks["match"] == 1
+    book.apply(("BUY", "0.25", "9"))  # never arrives
+    for size in range(2):
+        shown.frame(raw(book.move(("BUY", "0.2", str(1 + size)))))
+    assert (shown.state[YES], shown.why[YES]) == ("resync", "hash_mismatch")
+
+
 def test_a_mismatch_that_nothing_explains_is_a_loss_after_two_seconds() -> None:
     """No trade comes that would explain the hash: the leg goes to resync and a book is asked for."""
     book = Book(BIDS, ASKS)
@@ -343,7 +442,24 @@ def test_best_prices_that_never_fit_are_a_loss() -> None:
             shown.wait(0.02)
         else:
             shown.frame(plain_change("0.3", "1", "BUY", "0.45", "0.6", ts=1_790_658_828_001))
-        assert (shown.state[OTHER], shown.why[OTHER]) == ("resync", "hash_mismatch")
+        assert (shown.state[OTHER], shown.why[OTHER]) == ("resync", "gap")
+        assert shown.normaliser.checks["mismatch"] == 0
+        assert shown.normaliser.checks["best_mismatch"] == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_hash_check_off_calls_a_loss_no_mismatch_of_a_hash(late: bool) -> None:
+    """Where no hash is computed and best prices do not fit, the reason is `gap` and the verdict its own."""
+    book = Book(BIDS, ASKS)
+    shown = started(book, hash_check="off")
+    book.apply(("BUY", "0.32", "1"))  # never arrives
+    shown.frame(raw(book.move(("BUY", "0.2", "2"))))
+    if late:
+        shown.wait(0.3)
+    else:
+        shown.frame(raw(book.move(("BUY", "0.2", "3"))))
+    assert (shown.state[YES], shown.why[YES]) == ("resync", "gap")
+    assert shown.normaliser.checks == {"match": 0, "mismatch": 0, "unknown": 1, "best_mismatch": 1}
 
 
 def test_hash_check_off_relies_on_the_best_prices() -> None:
@@ -500,7 +616,7 @@ def test_a_book_that_does_not_come_back_asks_for_another_connection() -> None:
     shown = reader(YES, OTHER)
     for text in session.opened([YES, OTHER]):
         shown.sent(text.encode())
-    shown.frame(raw([book.book(), plain_book(OTHER, OTHER_MARKET)]))
+    shown.frame(raw([book.book(), {**plain_book(OTHER, OTHER_MARKET), "hash": ""}]))
     shown.frame(raw(book.move(("BUY", "0.2", "8")))[:300])
     assert shown.state[YES] == "resync"
     assert asked(shown, session, 16) == [(5, "gap"), (10, "no_first_book"), (15, "unrepaired")]

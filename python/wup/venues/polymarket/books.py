@@ -25,6 +25,9 @@ FIRST_BOOK_US = 8_000_000
 TRANSACTION_US = 250_000
 DOUBT_US = 2_000_000
 SAMPLED = 16
+UNPROVABLE = 3
+"""Fresh books of a token in a row that nothing proves, until its market's hashes are taken to be of a recipe
+that we do not know. One alone proves nothing: its last trade's price may lag behind the trade."""
 
 
 class PolymarketBooks:
@@ -149,7 +152,7 @@ class PolymarketBooks:
         token.stamp = str(item.get("timestamp", ""))
         token.expected = expected
         token.best_bid = token.best_ask = None
-        self._check_book(token, item, now_us)
+        self._check_book(token, item, now_us, out)
         token.end()
         token.valid = True
         self._repairs.answered(token.id)
@@ -164,11 +167,11 @@ class PolymarketBooks:
                 token.market.asked = True
                 out.append(RepairWanted((token.id,), "no_first_book"))
 
-    def _check_book(self, token: Token, item: Mapping[str, object], now_us: int) -> None:
+    def _check_book(self, token: Token, item: Mapping[str, object], now_us: int, out: list[Output]) -> None:
         """Prove a whole book. It is shown either way, for it is the venue's own word; what the proof
         decides is whether later hashes mean anything."""
         market = token.market
-        token.doubt_us = None
+        doubt_us, token.doubt_us = token.doubt_us, None
         tick, last = item.get("tick_size"), item.get("last_trade_price")
         if isinstance(tick, str) and tick:
             token.set_tick(tick, item.get("timestamp"))
@@ -178,19 +181,37 @@ class PolymarketBooks:
         if token.expected is None or self._hash_check == "off":
             self._checks["unknown"] += 1
             return
+        # The first book carries all that goes into the hash, and so must what answers a repair.
+        fresh = bool(tick and last) or not token.valid
         if token.matches() or token.explain_trade():
             token.verified = True
-        elif (tick and last) or not market.proven:
+        elif fresh or not market.proven:
             token.verified = token.find_facts(self._instruments[token.id], item)
-            # The first book carries all that goes into the hash. When that does not prove it, the recipe
-            # is not the one we know, and no mismatch of this market means anything.
-            market.proven = market.proven and token.verified
-        else:
-            # The trade that made this book may still be on its way.
-            token.doubt_us = now_us
         if token.verified:
-            market.proven = True
+            market.prove()
+        elif fresh:
+            self._unproven(token, out)
         self._checks["match" if token.verified else "unknown"] += 1
+        if not token.verified and not market.unprovable:
+            # The trade that made this book may still be on its way.
+            token.doubt_us = now_us if doubt_us is None or market.proven else doubt_us
+
+    def _unproven(self, token: Token, out: list[Output]) -> None:
+        """A fresh book that nothing proves: the price in it may lag behind a trade. When the next ones are
+        no better the recipe is not the one we know, and the reported best prices decide.
+
+        Counted with the frames and not by the clock, so that a replay comes to the same.
+        """
+        market = token.market
+        failed = market.failed[token.id] = market.failed.get(token.id, 0) + 1
+        if failed < UNPROVABLE or market.unprovable:
+            return
+        market.proven = False
+        market.unprovable = True
+        for other in market.tokens:
+            other.doubt_us = None
+            self._set_due(other)
+        out.append(BadInput("hash_unprovable", market.id, token.id))
 
     def _too_early(self, token: Token | None, venue_us: int | None) -> None:
         """Changes before the first book say nothing but their time; the deadline asks for the book."""
@@ -293,22 +314,28 @@ class PolymarketBooks:
             self._checks["match"] += 1
             self._show(token, out)
             return
-        self._checks["mismatch"] += 1
-        self._doubt([token.id], "hash_mismatch", now_us, out)
+        self._unwhole(token, now_us, out)
 
-    def _explained(self, market: Market, out: list[Output]) -> None:
-        """The trade that hashes were waiting for may have come."""
+    def _unwhole(self, token: Token, now_us: int, out: list[Output]) -> None:
+        """A transaction that never became whole, by its hash or else by the best prices."""
+        if self._hash_check != "off" and token.market.proven and token.expected is not None:
+            self._checks["mismatch"] += 1
+            self._doubt([token.id], "hash_mismatch", now_us, out)
+        else:
+            self._checks["best_mismatch"] = self._checks.get("best_mismatch", 0) + 1
+            self._doubt([token.id], "gap", now_us, out)
+
+    def _explained(self, market: Market, price: str, out: list[Output]) -> None:
+        """The trade that hashes were waiting for may have come, with `price`."""
         for token in market.tokens:
-            if (
-                token.valid
-                and (token.open or token.doubt_us is not None)
-                and token.top_fits() is not False
-                and token.matches()
-            ):
+            doubted = token.doubt_us is not None
+            if not token.valid or not (token.open or doubted) or token.top_fits() is False:
+                continue
+            if token.matches() or (doubted and token.explain(price, self._instruments[token.id])):
                 self._checks["match"] += 1
                 token.verified = True
                 token.doubt_us = None
-                market.proven = True
+                market.prove()
                 self._show(token, out)
 
     def _set_due(self, token: Token) -> None:
@@ -326,8 +353,7 @@ class PolymarketBooks:
                 self._forget(token.id)
             elif token.open_due_us is not None and token.open_due_us <= now_us:
                 # Never shown by the clock: what a clock decides, replay must be told (wire.md section 6).
-                self._checks["mismatch"] += 1
-                self._doubt([token.id], "hash_mismatch", now_us, out)
+                self._unwhole(token, now_us, out)
             elif token.doubt_us is not None and token.doubt_us + DOUBT_US <= now_us:
                 self._checks["mismatch"] += 1
                 self._doubt([token.id], "hash_mismatch", now_us, out)

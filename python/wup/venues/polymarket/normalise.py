@@ -202,7 +202,8 @@ class PolymarketNormaliser(PolymarketBooks):
         newer = traded_us > market.last_us or (traded_us == market.last_us and not market.last_known)
         if newer and market.last is not None:
             market.last, market.last_us, market.last_known = event.price, traded_us, False
-            self._explained(market, out)
+        # Also the price of an older one may be what a book's hash is made with.
+        self._explained(market, event.price, out)
         if token.mirror:
             return
         if size is None:

@@ -28,7 +28,19 @@ LAST_PRICES = 48
 class Market:
     """One condition: facts that its tokens share."""
 
-    __slots__ = ("asked", "id", "last", "last_known", "last_us", "min_size", "neg_risk", "proven", "tokens")
+    __slots__ = (
+        "asked",
+        "failed",
+        "id",
+        "last",
+        "last_known",
+        "last_us",
+        "min_size",
+        "neg_risk",
+        "proven",
+        "tokens",
+        "unprovable",
+    )
 
     def __init__(self, market_id: str) -> None:
         self.id = market_id
@@ -41,9 +53,19 @@ class Market:
         """A hash has matched with `last`: of several trades in one millisecond it is the final one."""
         self.proven = False
         """A hash has matched with these facts: from here on a mismatch means something."""
+        self.failed: dict[str, int] = {}
+        """Per token: fresh books in a row that nothing proved."""
+        self.unprovable = False
+        """So many that the recipe of the hash is not the one we know: no mismatch means anything."""
         self.asked = False
         """A first book was asked for, because the one that came could not be proven."""
         self.tokens: list[Token] = []
+
+    def prove(self) -> None:
+        """A book of the market has its hash."""
+        self.proven = True
+        self.unprovable = False
+        self.failed.clear()
 
 
 class Token:
@@ -51,7 +73,7 @@ class Token:
 
     `valid`: the book is what the venue's frames say. `open`: a transaction of which not every message may
     have come; its changes wait in `held` and are not shown. `doubt_us`: since when a whole book, which is
-    the venue's word, has a hash that only a trade still to come can explain.
+    the venue's word, has a hash that only a trade still to come can explain; without one it is lost.
     """
 
     __slots__ = (
@@ -213,6 +235,13 @@ class Token:
             if self._try(min_size, tick, neg, last):
                 return True
         return False
+
+    def explain(self, price: str, instrument: Instrument) -> bool:
+        """Does the price of a trade that came late explain the hash?"""
+        market = self.market
+        if self.tick is None or market.min_size is None or market.neg_risk is None:
+            return self.expected is not None and self.find_facts(instrument, {"last_trade_price": price})
+        return self._try(market.min_size, self.tick, market.neg_risk, price)
 
     def _try(self, min_size: str, tick: str, neg_risk: bool, last: str | None) -> bool:
         """Does the book have its hash with these facts? If so they are the facts."""
