@@ -284,18 +284,29 @@ impl<'a> Scanner<'a> {
         if whole == 0 || (leading_zero && whole > 1) {
             return self.fail("value expected");
         }
+        let mut written = whole;
         if self.text.get(self.at) == Some(&b'.') {
             self.at += 1;
-            if self.digits() == 0 {
+            let part = self.digits();
+            if part == 0 {
                 return self.fail("digit expected");
             }
+            written += part;
         }
         if let Some(b'e' | b'E') = self.text.get(self.at) {
             self.at += 1;
             self.at += usize::from(matches!(self.text.get(self.at), Some(b'+' | b'-')));
-            if self.digits() == 0 {
+            let exponent = self.digits();
+            if exponent == 0 {
                 return self.fail("digit expected");
             }
+            // Not every reader has a number so large: the one that decides about them gets it.
+            if exponent > 2 {
+                return self.fail("number too large");
+            }
+        }
+        if written > 40 {
+            return self.fail("number too long");
         }
         Ok(())
     }
