@@ -302,6 +302,26 @@ async def test_a_book_that_is_gone_does_not_keep_others_from_repair(engine: Engi
         assert asked[-1] == [FED_50]
 
 
+async def test_a_message_like_no_other_leaves_nothing_exact(engine: Engine, liar: Liar) -> None:
+    """A message that no rule foresaw ends the connection, not the feed: no book stays exact meanwhile."""
+    snapshot, _ = messages(engine)
+
+    async def answer(ws: ServerConnection, op: dict[str, Any]) -> None:
+        await liar.agree(ws, op)
+        await ws.send(snapshot, text=True)
+        if len(liar.connections) == 1:
+            await ws.send(json.dumps({**json.loads(snapshot), "legs": {"x": 1}}))
+
+    liar.on_op = answer
+    async with connect(liar.url, uniform=lambda low, high: 0.01) as feed:
+        events = feed.subscribe(FED_25)
+        assert (await until_type(events, "lost")).book.exact is False
+        event = await until_type(events, "disconnected")
+        assert "unreadable" in str(event.why)
+        await until_type(events, "snapshot")
+        assert feed.stats.connects == 2
+
+
 async def test_wrong_heartbeat_count(engine: Engine, liar: Liar) -> None:
     """A heartbeat whose count is not what was received means lost frames: the feed reconnects."""
     snapshot, _ = messages(engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -48,9 +49,16 @@ class Shard:
             return StreamingResponse(pieces(), media_type="application/x-ndjson")
 
         @app.get("/v1/books")
-        async def listing(request: Request) -> dict[str, object]:
-            """A list, with the query it was asked with."""
-            return {"books": [{"book": book} for book in self.books], "next": None}
+        async def listing(request: Request) -> Any:
+            """A page of the list, as the orderbook service cuts it."""
+            query = request.query_params
+            limit, after = int(query.get("limit", "100")), query.get("after", "")
+            if limit > 1000:
+                return JSONResponse({"title": "limit"}, status_code=400)
+            ids = sorted(book for book in self.books if book > after)
+            page = ids[:limit]
+            following = page[-1] if len(ids) > limit else None
+            return {"books": [{"book": book} for book in page], "next": following}
 
         @app.get("/v1/books/{book}")
         async def one(book: str, request: Request) -> Response:
@@ -93,6 +101,27 @@ def web(gateway: Gateway, **options: object) -> httpx2.AsyncClient:
         trust_env=False,
         **options,  # type: ignore[arg-type]
     )
+
+
+async def test_pages_over_shards_lose_nothing(shards: list[Shard], start: Starter) -> None:
+    """A list cut into pages has every book of every shard once and in order, and no page is over its limit; a
+    wrong question is told as the shards tell it."""
+    shards[0].books = [f"a.{place}.yes" for place in range(4)] + ["y.1.yes"]
+    shards[1].books = ["z.1.yes", "z.2.yes"]
+    sharded = await start(orderbook_service_url=tuple(shard.url for shard in shards))
+    async with web(sharded) as client:
+        for limit in (1, 2, 3, 6, 7):
+            found: list[str] = []
+            query = f"limit={limit}"
+            while True:
+                body = (await client.get(f"/v1/books?{query}")).json()
+                assert 0 < len(body["books"]) <= limit
+                found += [row["book"] for row in body["books"]]
+                if body["next"] is None:
+                    break
+                query = f"limit={limit}&after={body['next']}"
+            assert found == sorted(shards[0].books + shards[1].books), limit
+        assert (await client.get("/v1/books?limit=5000")).status_code == 400
 
 
 async def test_health_and_page(gateway: Gateway) -> None:

@@ -17,6 +17,7 @@ from gateway.engine import FED_25, TABLE, Engine
 from gateway.plain import PlainBook
 from gateway.raw import RawClient, frame
 from wup.gateway import Gateway, Limits
+from wup.gateway.frame import Control
 
 
 async def stopped(gateway: Gateway, books: list[str], **options: Any) -> RawClient:
@@ -119,6 +120,26 @@ async def test_memory_of_a_stopped_reader_is_bounded(engine: Engine, gateway: Ga
         await flood(engine, 150)
         most = max(most, box.backlog())
     assert 0 < most < 1_048_576 + 262_144 + 2 * 65_536
+    await client.close()
+
+
+async def test_answers_that_nobody_reads_close(gateway: Gateway) -> None:
+    """Answers wait like all else, but cannot be dropped: a reader that asks on and on and takes nothing is
+    closed 4490 before they are many (reliability.md W14)."""
+    client = await stopped(gateway, ["nothing.>"])
+    (connection,) = gateway._core.connections()
+    box = connection._box
+    assert box is not None
+    box.pause()
+    most = 0
+    async with asyncio.timeout(20):
+        while not box.closed:
+            for _ in range(20):
+                box.send(Control(b"x" * 52_000))
+            most = max(most, box.backlog())
+            await asyncio.sleep(0.05)
+    # What comes between two looks stands above the limit.
+    assert 1_310_720 < most < 4 * 1_310_720 + 16 * 1_040_000
     await client.close()
 
 

@@ -206,8 +206,13 @@ class Feed:
                         reason = error.rcvd.reason if error.rcvd is not None else ""
                         raise FeedError(f"closed {code} {reason}") from None
                     wait = _RATE_WAIT_S if code == _RATE_CLOSE else None
+                except FeedError:
+                    raise
                 except (OSError, TimeoutError, WebSocketException) as error:
                     self._last_problem = str(error) or type(error).__name__
+                except Exception as error:
+                    # A message like no other: with nobody reading no book may stay exact.
+                    self._last_problem = f"unreadable message: {error!r}"
                 if self._drop_connection():
                     attempt = 0
                 if wait is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import httpx2
 from fastapi import Request  # noqa: TC002 - FastAPI reads the annotations
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from wup.web import Asset
 
 _TIMEOUT_S = 5.0
+_LIMIT = 100
+"""Entries of a page where the question names no `limit` (wire.md section 5)."""
 _PASS_ON = ("etag", "content-type", "retry-after", "link")
 _ASK = ("if-none-match", "accept")
 _MAX_ANSWER = 16 * 1024 * 1024
+_WRONG_QUESTION = (400, 422)
 
 
 class Upstream:
@@ -65,9 +69,14 @@ class Upstream:
             return await self.get(path, query, headers)
         merged: list[dict[str, object]] = []
         more = False
+        wanted = parse_qs(query).get("limit", [""])[-1]
         for url in self._urls:
             try:
                 answer = await self._client.get(f"{url}{path}" + (f"?{query}" if query else ""))
+                if answer.status_code in _WRONG_QUESTION:
+                    # The question is wrong, and every shard says so.
+                    passed = {key: answer.headers[key] for key in _PASS_ON if key in answer.headers}
+                    return Response(answer.content, status_code=answer.status_code, headers=passed)
                 answer.raise_for_status()
                 body = answer.json()
                 merged.extend(body[key])
@@ -77,6 +86,10 @@ class Upstream:
                 return problem(502, f"orderbook service: {type(error).__name__}")
         name = "book" if key == "books" else "id"
         merged.sort(key=lambda item: str(item.get(name, "")))
+        # A shard that cut its page has more behind its last id: nothing after the first `limit` is complete.
+        limit = int(wanted) if wanted.isascii() and wanted.isdigit() else _LIMIT
+        more = more or len(merged) > limit
+        merged = merged[:limit]
         following = merged[-1].get(name) if more and merged else None
         return JSONResponse({key: merged, "next": following})
 

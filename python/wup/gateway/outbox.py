@@ -318,6 +318,11 @@ class Outbox:
             self.progress_at = now
         return now - self.progress_at > self._limits.ws_stuck_s
 
+    def flooded(self) -> bool:
+        """Do answers that nobody reads pile up? They cannot be dropped as deltas can, and owed snapshots are
+        not encoded before there is room."""
+        return self._waiting_bytes - self._held > self._limits.ws_slow_bytes + self._limits.ws_snapshot_bytes
+
     def conflate(self) -> None:
         """Drop the waiting messages of every book that has deltas waiting; owe their snapshots instead."""
         # What came in this turn stands behind what waits: it must not outlive it.

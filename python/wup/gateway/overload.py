@@ -56,4 +56,7 @@ class Overload:
             connection.close(1013, "overloaded")
             total -= size
             gone += 1
-        logs.log("gateway").warning("too many bytes waiting, slowest readers closed", clients=gone)
+        # Every slot is weighed anew: what was noted before holds no longer.
+        self._waiting = [0] * len(self._waiting)
+        if gone:
+            logs.log("gateway").warning("too many bytes waiting, slowest readers closed", clients=gone)

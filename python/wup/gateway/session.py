@@ -364,7 +364,7 @@ class Session:
             self._close(4408, "no subscribe")
             return
         box = self.box
-        if box.stuck(now):
+        if box.stuck(now) or box.flooded():
             self._close(4490, "slow reader")
             return
         if box.paused and box.late(now):
