@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from aggregator.virtual import Plan, run
+from wup.aggregator.gate import FAILURES, Gate
 from wup.aggregator.socket import Refused, Unreachable, retry_after
+from wup.clock import SystemClock
 from wup.metrics import REGISTRY
 from wup.venues.base import Limits
 
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
     import pytest
 
     from wup.aggregator import Aggregator
+
+
+class Steps(SystemClock):
+    """Moves only when told."""
+
+    at = 1000.0
+
+    def monotonic(self) -> float:
+        return self.at
 
 
 def breaker() -> float | None:
@@ -111,6 +122,40 @@ def test_a_venue_that_hangs_up_without_a_word_opens_the_breaker(monkeypatch: pyt
     run(monkeypatch, plan, 3600)
     assert plan.busiest_minute() <= 12
     assert len(plan.times) < 250
+
+
+def test_a_mute_socket_does_not_hold_the_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that stays open and never says a word is given up, and the others get their turn."""
+    plan = Plan(
+        lambda attempt: Unreachable("away") if attempt < 8 else (1e6, 0) if attempt == 8 else (1e6, 1)
+    )
+    limits = Limits(assets_per_connection=1, connects_per_minute=6000, connects_at_once=100)
+    run(monkeypatch, plan, 900, assets=3, limits=limits)
+    assert len(plan.times) >= 10
+    assert breaker() == 0.0
+
+
+def test_who_waits_at_the_gate_does_not_end_anothers_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is stopped while it waits leaves the attempt of another one alone."""
+    left: list[float] = []
+    monkeypatch.setattr(Gate, "left", lambda gate: left.append(1.0))
+    plan = Plan(lambda attempt: Refused(429, 600.0))
+    run(monkeypatch, plan, 60, assets=1)
+    assert plan.times
+    assert left == []
+
+
+async def test_a_probe_that_is_never_decided_expires() -> None:
+    """The gate itself lets the next one try when nothing is heard of a probe for long."""
+    clock = Steps()
+    gate = Gate("toy", Limits(), clock, lambda low, high: high)
+    for _ in range(FAILURES):
+        gate.failed(None)
+    clock.at += 100
+    await gate.enter()
+    assert gate._wait_s() > 0
+    clock.at += 100
+    assert gate._wait_s() <= 0
 
 
 def test_the_reconnect_rate_stays_under_the_venues_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,25 @@ def test_assets_are_placed_within_the_limits() -> None:
     assert halved(["a", "b", "c", "d"], {"a": 9, "b": 1, "c": 8}) == ["c", "d"]
 
 
+async def test_an_asset_followed_again_during_a_move_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An asset that came back to the source while its move was under way is not taken from it: only what the
+    target carries is given up."""
+    async with running(monkeypatch, sim={"sim_venues": ("kalshi",)}, limits=QUICK) as system:
+        await system.all_live()
+        group = system.aggregator.groups["kalshi"]
+        (source,) = group.connections
+        everything = list(source.assets)
+        group.succeed(source, "test")
+        kept, again = everything[:-1], everything[-1]
+        await group.follow(kept)
+        assert again not in group.connections[1].assets
+        await group.follow(everything)
+        async with asyncio.timeout(20):
+            while group._moves:
+                await asyncio.sleep(0.05)
+        assert {asset for each in group.connections for asset in each.assets} == set(everything)
+
+
 @pytest.mark.parametrize("platform", VENUES)
 async def test_a_connection_that_is_not_needed_is_given_up(
     monkeypatch: pytest.MonkeyPatch, platform: str

@@ -164,11 +164,15 @@ class Connection:
             wait: float | None = None
             self._opened_at = 0.0
             self._spoken = False
+            entered = False
             try:
                 await self._gate.enter()
+                entered = True
                 await self._once()
             except asyncio.CancelledError:
-                self._gate.left()
+                if entered and not self._spoken:
+                    # Otherwise the attempt under way is another connection's.
+                    self._gate.left()
                 raise
             except VenueUnavailable as problem:
                 self._gate.left()
@@ -311,7 +315,14 @@ class Connection:
                 venue.heard = max(venue.heard, now - _TICK_S)
             last = now
             self._listen(now - venue.heard)
+            if not self._spoken and self._assets and self.open_s >= self._mute_s():
+                # It answers pings, but nobody is served: the breaker waits for its first word.
+                self.replace("venue_silent")
             self._expect(now)
+
+    def _mute_s(self) -> float:
+        """How long a new socket may say nothing: first books, and answers to two heartbeats, are over."""
+        return max(self._limits.first_book_s, 2 * (self._session.heartbeat_s or 0.0))
 
     def _listen(self, quiet: float) -> None:
         if quiet >= self._limits.silent_replace_s:

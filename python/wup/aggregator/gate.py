@@ -24,6 +24,8 @@ FAILURES = 5
 """In a row, until the breaker opens."""
 LONGEST_RETRY_AFTER_S = 900.0
 """What a venue can hold us back with one header; after that one connection asks again."""
+PROBE_S = 60.0
+"""After so long an undecided attempt no longer holds the others back."""
 _STEP_S = 0.05
 _SAY_S = 60.0
 
@@ -49,6 +51,7 @@ class Gate:
         self._until = 0.0
         self._held_until = 0.0
         self._probing = False
+        self._probed_at = 0.0
         self._state: BreakerState = "closed"
         self._turn = asyncio.Lock()
         self._said: dict[str, tuple[float, int]] = {}
@@ -78,6 +81,7 @@ class Gate:
                 await asyncio.sleep(wait)
             self._tokens -= 1
             self._probing = self.state == "half_open"
+            self._probed_at = self._clock.monotonic()
 
     def _wait_s(self) -> float:
         now = self._clock.monotonic()
@@ -86,7 +90,7 @@ class Gate:
         held = self.held_s()
         if held > 0:
             return held
-        if self.state == "half_open" and self._probing:
+        if self.state == "half_open" and self._probing and now - self._probed_at < PROBE_S:
             # Another one's attempt decides first.
             return _STEP_S
         if self._tokens < 1:
@@ -106,7 +110,7 @@ class Gate:
         )
 
     def left(self) -> None:
-        """The attempt was given up before it said anything about the venue."""
+        """An attempt that `enter` allowed was given up before it said anything about the venue."""
         self._probing = False
 
     def succeeded(self) -> None:

@@ -160,7 +160,9 @@ class Group:
                 self._moves.remove(move)
             elif self._settled(move):
                 self._moves.remove(move)
-                move.source.want([asset for asset in move.source.assets if asset not in move.assets])
+                # One that left and came back meanwhile may be on the source alone.
+                given = move.assets.intersection(move.target.assets)
+                move.source.want([asset for asset in move.source.assets if asset not in given])
         await self._drop_empty()
         now = self._clock.monotonic()
         if now - self._decayed >= _DECAY_S:
