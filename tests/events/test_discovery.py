@@ -12,7 +12,7 @@ import pytest
 from mapping.files import venue_event, venue_market
 from wup.clock import ManualClock
 from wup.events.discovery import Breaker, Discovery
-from wup.mapping.catalogue import CatalogueError, EventNotFound, VenueEventRecord
+from wup.mapping.catalogue import CatalogueError, EventNotFound, EventUnreadable, VenueEventRecord
 from wup.mapping.rest import TokenBucket
 
 
@@ -101,6 +101,48 @@ async def test_one_bad_event_does_not_stop_the_others() -> None:
     assert set(seen) == {"A", "E"}
     outcomes = {slug: attempt.outcome for slug, attempt in discovery.attempts.items()}
     assert outcomes == {"A": "ok", "B": "failed", "C": "failed", "D": "missing", "E": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "about_the_event"),
+    [
+        (EventUnreadable("asked for X, got Y"), True),
+        (KeyError("a fault of ours"), True),
+        (CatalogueError("HTTP 500"), False),
+        (CatalogueError("HTTP 503", 5.0), False),
+    ],
+)
+async def test_an_event_that_always_fails_does_not_stop_its_venue(
+    fault: Exception, about_the_event: bool
+) -> None:
+    """Over ten minutes the other events go on being refreshed; what is wrong with one is not the venue's."""
+
+    class AtOnce(Listing):
+        async def event(self, slug: str) -> VenueEventRecord:
+            self.asked.append(slug)
+            answer = self.answers[slug]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    listing, clock, down = AtOnce(), ManualClock(), 0
+    listing.answers = {name: listed(name) for name in "ABCD"} | {"X": fault}
+    discovery = Discovery(listing, 60, lambda _: None, clock)
+    discovery.follow("ABCDX")
+    async with running(discovery):
+        for _ in range(600):
+            clock.advance(1)
+            # Wakes the loop, which would wait by the real clock.
+            discovery.follow("ABCDX")
+            for _ in range(20):
+                await asyncio.sleep(0)
+            down += not discovery.up
+    assert all(listing.asked.count(name) >= 4 for name in "ABCD"), listing.asked
+    assert listing.asked.count("X") <= 200
+    if about_the_event:
+        assert down == 0
+        assert all(listing.asked.count(name) == 10 for name in "ABCD"), listing.asked
+        assert listing.asked.count("X") <= 20
 
 
 async def test_an_event_dropped_while_it_was_fetched_is_not_reported() -> None:

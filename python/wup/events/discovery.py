@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wup import backoff, logs
 from wup.clock import SYSTEM_CLOCK
-from wup.mapping.catalogue import CatalogueError, EventNotFound
+from wup.mapping.catalogue import CatalogueError, EventNotFound, EventUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -98,6 +98,8 @@ class Discovery:
         self._found = found
         self._clock = clock
         self._due: dict[str, float] = {}
+        self._unread: dict[str, int] = {}
+        """Answers in a row that could not be read, by slug."""
         self._wake = asyncio.Event()
 
     @property
@@ -110,6 +112,7 @@ class Discovery:
         for slug in set(self._due) - set(slugs):
             del self._due[slug]
             self.attempts.pop(slug, None)
+            self._unread.pop(slug, None)
         now = self._clock.monotonic()
         for slug in slugs:
             if slug not in self._due:
@@ -160,10 +163,12 @@ class Discovery:
             event = await self._ask(slug)
         except EventNotFound:
             pass
-        except CatalogueError as error:
-            if error.retry_after is None and not self.breaker.open and slug in self._due:
-                # One event that cannot be read must not hold the others up until the venue is taken for down.
-                self._due[slug] = self._clock.monotonic() + min(self._refresh_s, _OPEN_BASE_S)
+        except CatalogueError:
+            if slug in self._due:
+                # To the back, also while the breaker is open: its single attempts go round all events, so
+                # that one that always fails does not keep the venue down for the others.
+                pause = _OPEN_BASE_S * 2 ** min(self._unread.get(slug, 0), 5)
+                self._due[slug] = self._clock.monotonic() + min(self._refresh_s, pause)
             return
         else:
             if slug in self._due:
@@ -179,19 +184,29 @@ class Discovery:
             self.breaker.succeeded()
             self._note(slug, "missing", str(error), before)
             raise
+        except EventUnreadable as error:
+            self.breaker.succeeded()
+            self._count_unread(slug)
+            self._note(slug, "failed", str(error), before)
+            raise
         except CatalogueError as error:
             self.breaker.failed(error.retry_after)
             self._note(slug, "failed", str(error), before)
             raise
         except Exception as error:
             # A fault of ours over some answer of the venue: this event fails, the others go on.
-            self.breaker.failed(None)
+            self._count_unread(slug)
             self._note(slug, "failed", repr(error), before)
             logs.log("events").exception("catalogue fault", platform=self.platform, slug=logs.clean(slug))
             raise CatalogueError(f"{self.platform}: {slug!r}: {error!r}") from error
         self.breaker.succeeded()
+        self._unread.pop(slug, None)
         self._note(slug, "ok", "", before)
         return event
+
+    def _count_unread(self, slug: str) -> None:
+        if slug in self._due:
+            self._unread[slug] = self._unread.get(slug, 0) + 1
 
     def _note(self, slug: str, outcome: Outcome, detail: str, before: Attempt | None) -> None:
         if slug in self._due:

@@ -128,6 +128,10 @@ class EventNotFound(CatalogueError):
     """The venue has no such event."""
 
 
+class EventUnreadable(CatalogueError):
+    """The venue answered, but this answer cannot be used: it says nothing about the venue's other events."""
+
+
 class Catalogue(Protocol):
     """REST discovery of one venue."""
 
@@ -140,7 +144,8 @@ class Catalogue(Protocol):
 
         Raises:
             EventNotFound: no such event.
-            CatalogueError: the venue did not answer, or not in a form that can be read.
+            EventUnreadable: the venue answered, in a form that cannot be read.
+            CatalogueError: the venue did not answer.
         """
         ...
 

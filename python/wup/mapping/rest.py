@@ -20,7 +20,7 @@ import orjson
 
 from wup import backoff
 from wup.clock import SYSTEM_CLOCK
-from wup.mapping.catalogue import CatalogueError, EventNotFound
+from wup.mapping.catalogue import CatalogueError, EventNotFound, EventUnreadable
 
 if TYPE_CHECKING:
     import ssl
@@ -35,6 +35,8 @@ _MAX_BYTES = 32 * 1024 * 1024
 _INLINE_BYTES = 32 * 1024
 _MAX_DIGITS = 100
 """Token ids have 78; what is longer is no number of a venue."""
+_REFUSED = (401, 403, 407, 451)
+"""Answers about who asks, not about what is asked for: the venue as a whole does not serve us."""
 _MICROSECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -110,7 +112,8 @@ class RestClient:
 
         Raises:
             EventNotFound: 404.
-            CatalogueError: no usable answer after retries; `retry_after` where the venue said when.
+            EventUnreadable: an answer that cannot be used.
+            CatalogueError: no answer after retries; `retry_after` where the venue said when.
         """
         answer, _ = await self.fetch("GET", path, params=tuple((params or {}).items()), read=read_json)
         return answer
@@ -132,7 +135,8 @@ class RestClient:
 
         Raises:
             EventNotFound: 404.
-            CatalogueError: no usable answer after retries; `retry_after` where the venue said when.
+            EventUnreadable: an answer that cannot be used.
+            CatalogueError: no answer after retries; `retry_after` where the venue said when.
         """
         problem = CatalogueError(f"{self.platform}: no answer")
         for attempt in range(_ATTEMPTS):
@@ -172,7 +176,7 @@ class RestClient:
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) > _MAX_BYTES:
-                        raise CatalogueError(f"{self.platform}: {path}: answer over {_MAX_BYTES} bytes")
+                        raise EventUnreadable(f"{self.platform}: {path}: answer over {_MAX_BYTES} bytes")
                 status = response.status_code
                 retry_after = response.headers.get("retry-after")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
@@ -181,6 +185,8 @@ class RestClient:
             raise EventNotFound(f"{self.platform}: {path}: not found")
         if status in (425, 429) or status >= 500:
             raise _Retry(f"{path}: HTTP {status}", self._after(retry_after, bytes(body)))
+        if 400 <= status < 500 and status not in _REFUSED:
+            raise EventUnreadable(f"{self.platform}: {path}: HTTP {status}")
         if status != 200:
             raise CatalogueError(f"{self.platform}: {path}: HTTP {status}")
         try:
@@ -190,7 +196,7 @@ class RestClient:
                 return await asyncio.to_thread(read, bytes(body)), response.headers
             return read(bytes(body)), response.headers
         except ValueError as error:
-            raise CatalogueError(f"{self.platform}: {path}: not JSON: {error}") from error
+            raise EventUnreadable(f"{self.platform}: {path}: not JSON: {error}") from error
 
     def _after(self, header: str | None, body: bytes) -> float | None:
         """Seconds to wait: the header (seconds or a date), or the body's `retry_after_seconds`."""

@@ -16,6 +16,7 @@ from wup.clock import SYSTEM_CLOCK
 from wup.mapping.catalogue import (
     CatalogueError,
     EventNotFound,
+    EventUnreadable,
     MarketStatus,
     VenueEventRecord,
     VenueMarket,
@@ -118,9 +119,9 @@ class KalshiCatalogue:
         answer = await self._rest.get(f"/events/{quote(slug, safe='')}", {"with_nested_markets": "true"})
         event = answer.get("event") if isinstance(answer, dict) else None
         if not isinstance(event, dict):
-            raise CatalogueError(f"{PLATFORM}: {slug!r}: answer without `event`")
+            raise EventUnreadable(f"{PLATFORM}: {slug!r}: answer without `event`")
         if event.get("event_ticker") != slug:
-            raise CatalogueError(f"{PLATFORM}: asked for {slug!r}, got {text(event.get('event_ticker'))!r}")
+            raise EventUnreadable(f"{PLATFORM}: asked for {slug!r}, got {text(event.get('event_ticker'))!r}")
         if not isinstance(event.get("markets"), list) and isinstance(answer.get("markets"), list):
             # The same answer without nesting (notes, section 5).
             event = {**event, "markets": answer["markets"]}

@@ -15,6 +15,7 @@ from wup.clock import SYSTEM_CLOCK
 from wup.mapping.catalogue import (
     CatalogueError,
     EventNotFound,
+    EventUnreadable,
     MarketStatus,
     VenueEventRecord,
     VenueMarket,
@@ -121,10 +122,10 @@ class PolymarketCatalogue:
                 raise EventNotFound(f"{PLATFORM}: no event {slug!r}")
             answer = answer[0]
         if not isinstance(answer, dict):
-            raise CatalogueError(f"{PLATFORM}: {slug!r}: not an event")
+            raise EventUnreadable(f"{PLATFORM}: {slug!r}: not an event")
         if answer.get("slug") != slug:
             # Another event under this name would be merged under a wrong key.
-            raise CatalogueError(f"{PLATFORM}: asked for {slug!r}, got {text(answer.get('slug'))!r}")
+            raise EventUnreadable(f"{PLATFORM}: asked for {slug!r}, got {text(answer.get('slug'))!r}")
         return await self._record(answer)
 
     async def events(self) -> AsyncIterator[VenueEventRecord]:
