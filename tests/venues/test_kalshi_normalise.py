@@ -361,6 +361,37 @@ def test_commands_that_came_too_fast_are_delayed() -> None:
     assert again[2] is None
 
 
+def test_snapshots_that_came_too_fast_are_asked_for_once() -> None:
+    """However many requests for snapshots the venue asks to delay, each market is asked for once more, and
+    only while it is wanted and its subscription lives."""
+    kalshi = session()
+    sent = [orjson.loads(text) for text in kalshi.opened([A, B])]
+    kalshi.received(subscribed(1, "orderbook_delta", sent[0]["id"]))
+
+    def delayed() -> None:
+        for assets in ([A], [A, B], [B], [A]) * 25:
+            for text in kalshi.repair(assets):
+                assert kalshi.received(error(27, number=orjson.loads(text)["id"])) == []
+
+    delayed()
+    again = kalshi.heartbeat()
+    assert again is not None
+    assert orjson.loads(again)["params"] == {
+        "action": "get_snapshot",
+        "sids": [1],
+        "market_tickers": [A, B],
+    }
+    assert kalshi.heartbeat() is None
+    delayed()
+    kalshi.want([A])
+    again = kalshi.heartbeat()
+    assert again is not None
+    assert orjson.loads(again)["params"]["market_tickers"] == [A]
+    delayed()
+    kalshi.received(raw({"type": "unsubscribed", "id": 9, "sid": 1, "seq": 3}))
+    assert kalshi.heartbeat() is None
+
+
 def test_a_snapshot_asked_of_a_dead_sid_subscribes_anew() -> None:
     """Error 7 to a `get_snapshot`: the subscription is gone, so all its markets are subscribed again."""
     kalshi = session()

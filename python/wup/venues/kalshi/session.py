@@ -73,6 +73,8 @@ class KalshiSession:
         self._chunk = SUBSCRIBE_CHUNK
         self._removed: dict[str, None] = {}
         self._delayed: deque[_Command] = deque()
+        # Markets whose snapshots the venue asked to delay: each once, however often it is repaired meanwhile.
+        self._late: dict[str, None] = {}
 
     async def handshake(self) -> tuple[str, dict[str, str]]:
         """URL and signed headers; also public channels need the signature (rule 1)."""
@@ -109,6 +111,7 @@ class KalshiSession:
         self._confirmed = set()
         self._removed = {}
         self._delayed.clear()
+        self._late = {}
         frames = self._subscribe(assets)
         frames.append(self._frame(_Command("subscribe", {"channels": [_LIFECYCLE]})))
         return frames
@@ -135,15 +138,7 @@ class KalshiSession:
         mine = [asset for asset in assets if asset in self._assets]
         sid = self._sids.get(BOOK_CHANNEL)
         inside = [asset for asset in mine if sid is not None and asset in self._confirmed]
-        frames = [
-            self._frame(
-                _Command(
-                    "update_subscription",
-                    {"action": "get_snapshot", "sids": [sid], "market_tickers": chunk},
-                )
-            )
-            for chunk in _chunks(inside, SNAPSHOT_CHUNK)
-        ]
+        frames = [self._frame(_snapshots(sid, chunk)) for chunk in _chunks(inside, SNAPSHOT_CHUNK)]
         known = self._confirmed if sid is not None else set()
         coming = {
             ticker
@@ -182,7 +177,12 @@ class KalshiSession:
 
     def heartbeat(self) -> str | None:
         """One delayed command, if there is one."""
-        return self._frame(self._delayed.popleft()) if self._delayed else None
+        if self._delayed:
+            return self._frame(self._delayed.popleft())
+        sid = self._sids.get(BOOK_CHANNEL)
+        late = [asset for asset in self._late if asset in self._confirmed]
+        self._late = dict.fromkeys(late[SNAPSHOT_CHUNK:])
+        return self._frame(_snapshots(sid, late[:SNAPSHOT_CHUNK])) if late else None
 
     def asset_of(self, raw: bytes) -> str | None:
         """The followed market of a frame about one market. Answers to commands are about none: they must
@@ -216,7 +216,10 @@ class KalshiSession:
         if code == _TOO_MANY_MARKETS:
             return self._halved(command)
         if code in (_TOO_MANY_REQUESTS, _TIMEOUT):
-            self._delayed.append(command)
+            if command.params.get("action") == "get_snapshot":
+                self._late.update(dict.fromkeys(command.params["market_tickers"]))
+            else:
+                self._delayed.append(command)
         return []
 
     def _again(self, channel: str | None) -> list[str]:
@@ -244,7 +247,9 @@ class KalshiSession:
             if known == sid:
                 del self._sids[channel]
                 if channel == BOOK_CHANNEL:
+                    # The next subscription brings all books by itself.
                     self._confirmed.clear()
+                    self._late.clear()
                 return channel
         return None
 
@@ -298,6 +303,12 @@ class KalshiSession:
             # Snapshots may be answered without an acknowledgement: what is oldest is forgotten.
             del self._pending[next(iter(self._pending))]
         return orjson.dumps({"id": number, "cmd": command.command, "params": command.params}).decode()
+
+
+def _snapshots(sid: int | None, assets: list[str]) -> _Command:
+    return _Command(
+        "update_subscription", {"action": "get_snapshot", "sids": [sid], "market_tickers": assets}
+    )
 
 
 def _subscribes_books(command: _Command) -> bool:
