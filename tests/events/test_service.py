@@ -262,6 +262,8 @@ async def test_files_are_taken_while_running(start: Start, follow: Any, tmp_path
     await eventually(lambda: bool(service.files_problems))
     assert "fed.toml:12: " in service.files_problems[0]
     assert BOOK in follower.source.table.books
+    file.write_text("a = " + "[" * 5000)
+    await eventually(lambda: any("cannot be read" in problem for problem in service.files_problems))
     file.unlink()
     table = await follower.until(lambda t: BOOK not in t.books)
     assert len(table.legs) == 4

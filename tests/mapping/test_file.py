@@ -154,3 +154,11 @@ def test_the_published_schema_is_the_code() -> None:
     published = Path(wup.__file__).parents[2] / "docs" / "mapping.schema.json"
     assert json.loads(published.read_text()) == json_schema()
     assert "<where>" not in published.read_text()
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 5000])
+def test_what_no_reader_can_take_is_refused(text: str) -> None:
+    """Brackets without end and numbers of thousands of digits are errors of the file, not of the program."""
+    files, problems = parse(text, "odd.toml")
+    assert files is None
+    assert problems[0].startswith("odd.toml")

@@ -225,3 +225,11 @@ def test_unknown_platform() -> None:
     (problem,) = problems(game(leg("kalhsi", "E", "E-A")))
     assert "'kalhsi'" in problem
     assert "kalshi, polymarket" in problem
+
+
+@pytest.mark.parametrize("line", ["sNaN", "NaN", "Infinity", "-inf"])
+def test_a_line_that_is_no_number_is_refused(line: str) -> None:
+    """What decimal arithmetic calls a number but is none stands in no key."""
+    key = KEY.replace("|-|", f"|{line}|")
+    found = problems(aggregate("mlb-tex-nyy", market(key, TEX, POLY, tie='"impossible"')))
+    assert any("not a decimal number" in problem for problem in found), found

@@ -187,6 +187,17 @@ def test_what_the_files_know_is_not_suggested_again() -> None:
     assert suggested(joined(files(NBA), found.entry), ours(), theirs()) == []
 
 
+def test_what_a_person_took_back_is_not_suggested_again() -> None:
+    """A game whose legs were all retired stays retired, under whatever name it stood."""
+    (found,) = suggested(files(NBA), ours(), theirs())
+    market = found.entry.market[0]
+    legs = tuple(leg.model_copy(update={"status": "retired"}) for leg in market.leg)
+    retired = found.entry.model_copy(
+        update={"id": "by-hand", "market": (market.model_copy(update={"leg": legs}),)}
+    )
+    assert suggested(joined(files(NBA), retired), ours(), theirs()) == []
+
+
 def labelled(captures: Path) -> list[dict[str, str]]:
     """The labelled pairs."""
     with (captures / "matching" / "pairs.csv").open(newline="") as file:

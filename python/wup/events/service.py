@@ -318,6 +318,10 @@ class EventService:
         except SettingsError as error:
             self.files_problems = error.problems
             logs.log("events").error("mapping files refused, the last ones stay", problems=error.problems)
+        except Exception as error:
+            # The next edit must find somebody watching.
+            self.files_problems = [f"mapping files: {error!r}"]
+            logs.log("events").exception("mapping files not read, the last ones stay")
         else:
             self.files_problems = []
             logs.log("events").info("mapping files read", version=files.version)

@@ -211,6 +211,9 @@ def parse(text: str, name: str) -> tuple[MappingFiles | None, list[str]]:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         return None, [f"{name}:{line[1] if line else text.count(chr(10)) + 1}: {error}"]
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits, brackets within brackets within brackets.
+        return None, [f"{name}: cannot be read: {error}"]
     found = lines_of(text)
     _mark(data, (), found, name)
     try:

@@ -316,6 +316,7 @@ def _start(aggregate: AggregateEntry, market: MarketEntry, leg: LegEntry) -> Ite
 
 def _number(text: str) -> Decimal | None:
     try:
-        return Decimal(text)
+        number = Decimal(text)
     except ArithmeticError:
         return None
+    return number if number.is_finite() else None

@@ -72,8 +72,8 @@ def suggest(
         for aggregate in files.aggregates
         for market in aggregate.market
         for leg in market.leg
-        if leg.status != "retired"
     }
+    """Retired ones too: what a person took back is not brought up again."""
     taken = {aggregate.id for aggregate in files.aggregates}
     keys = {market.key for aggregate in files.aggregates for market in aggregate.market}
 
