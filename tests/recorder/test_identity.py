@@ -82,7 +82,7 @@ async def test_replay_of_a_recorded_run_is_identical(tmp_path: Path, monkeypatch
     # The faults struck, titles and ticks were compared too, and less than everything is not the same.
     for why in (b"seq_gap", b"disconnected", b'"why":"halted"', b"unmapped", b'"title":"', b'"tick":"'):
         assert why in said
-    assert sha256(replayed(files[:-1])[0]) != sha256(live.messages)
+    assert sha256(replayed(files[: len(files) // 2])[0]) != sha256(live.messages)
 
 
 async def trouble(live: Live, seconds: float, rng: random.Random) -> None:
