@@ -13,7 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
     let judged = serde_json::from_str::<&RawValue>(text);
     match (&taken, &judged) {
         (Ok(()), Ok(_)) | (Err(_), Err(_)) => {}
-        (Err(error), Ok(_)) if error.what == "nests too deep" => {}
+        // Left to the reader that decides: what not every reader takes.
+        (Err(error), Ok(_))
+            if ["nests too deep", "number too large", "number too long"].contains(&error.what) => {}
         other => panic!("{other:?}"),
     }
     let mut scanner = Scanner::new(bytes);
