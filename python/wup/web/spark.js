@@ -21,6 +21,7 @@ export class Spark {
     this.#dot = document.createElementNS(NS, "circle");
     this.#dot.setAttribute("r", "2.4");
     this.element.append(this.#path, this.#dot);
+    this.#name("not known yet");
   }
 
   /** One sample, four a second: the mid in half millionths, or null. */
@@ -34,6 +35,7 @@ export class Spark {
     if (known.length === 0) {
       this.#path.setAttribute("d", "");
       this.#dot.setAttribute("visibility", "hidden");
+      this.#name("not known");
       return;
     }
     let low = Math.min(...known);
@@ -71,6 +73,10 @@ export class Spark {
     }
     const change = known.at(-1) - known[0];
     const word = change > 0 ? "up" : change < 0 ? "down" : "unchanged";
+    this.#name(word);
+  }
+
+  #name(word) {
     this.element.setAttribute("aria-label", `Mid of the last two minutes, ${word}`);
   }
 }
