@@ -59,6 +59,10 @@ class ToySession:
     def asset_of(self, raw: bytes) -> str | None:
         return raw.split(b" ")[1].decode() if raw.startswith(b"book ") else None
 
+    def books_of(self, raw: bytes) -> list[str]:
+        asset = self.asset_of(raw)
+        return [] if asset is None else [asset]
+
 
 class ToyServer:
     """What clients said, and the open connections."""

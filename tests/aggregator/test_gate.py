@@ -137,8 +137,8 @@ def test_a_mute_socket_does_not_hold_the_breaker(monkeypatch: pytest.MonkeyPatch
 
 def test_who_waits_at_the_gate_does_not_end_anothers_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is stopped while it waits leaves the attempt of another one alone."""
-    left: list[float] = []
-    monkeypatch.setattr(Gate, "left", lambda gate: left.append(1.0))
+    left: list[int] = []
+    monkeypatch.setattr(Gate, "left", lambda gate, attempt: left.append(attempt))
     plan = Plan(lambda attempt: Refused(429, 600.0))
     run(monkeypatch, plan, 60, assets=1)
     assert plan.times
@@ -149,13 +149,37 @@ async def test_a_probe_that_is_never_decided_expires() -> None:
     """The gate itself lets the next one try when nothing is heard of a probe for long."""
     clock = Steps()
     gate = Gate("toy", Limits(), clock, lambda low, high: high)
-    for _ in range(FAILURES):
-        gate.failed(None)
+    for attempt in range(FAILURES):
+        gate.failed(attempt, None)
     clock.at += 100
     await gate.enter()
     assert gate._wait_s() > 0
     clock.at += 100
     assert gate._wait_s() <= 0
+
+
+async def test_only_the_probe_itself_decides() -> None:
+    """While one attempt probes, others that began before the breaker opened may fail or be given up: nobody
+    else is let in, and the breaker does not open anew. The probe's own end lets the next one try."""
+    clock = Steps()
+    gate = Gate("toy", Limits(), clock, lambda low, high: high)
+    early = [await gate.enter() for _ in range(FAILURES + 2)]
+    for attempt in early[:FAILURES]:
+        gate.failed(attempt, None)
+    assert gate.state == "open"
+    clock.at += 100
+    probe = await gate.enter()
+    gate.left(early[-2])
+    gate.failed(early[-1], None)
+    assert gate.state == "half_open"
+    assert gate._wait_s() > 0
+    gate.left(probe)
+    assert gate._wait_s() <= 0
+    second = await gate.enter()
+    gate.left(probe)
+    assert gate._wait_s() > 0
+    gate.failed(second, None)
+    assert gate.state == "open"
 
 
 def test_the_reconnect_rate_stays_under_the_venues_limit(monkeypatch: pytest.MonkeyPatch) -> None:

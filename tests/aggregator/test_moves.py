@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from websockets.asyncio.server import serve
 
 from aggregator.system import running
+from aggregator.test_aggregator import table
+from aggregator.virtual import Plan, run
 from wup import subjects
 from wup.aggregator import connection, service
 from wup.aggregator.plan import gathered, halved, spread
@@ -16,7 +19,10 @@ from wup.mapping.table import MappingTable
 from wup.venues.base import Limits
 
 if TYPE_CHECKING:
+    from websockets.asyncio.server import ServerConnection
+
     from aggregator.system import System
+    from wup.aggregator import Aggregator
 
 VENUES = ["kalshi", "polymarket"]
 QUICK = {"first_book_s": 2.0, "audit_s": 3600.0}
@@ -77,6 +83,80 @@ async def test_an_asset_followed_again_during_a_move_is_kept(monkeypatch: pytest
             while group._moves:
                 await asyncio.sleep(0.05)
         assert {asset for each in group.connections for asset in each.assets} == set(everything)
+
+
+@pytest.mark.parametrize("platform", VENUES)
+async def test_a_mute_target_costs_nothing(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    """A successor that opens, answers pings and says nothing more is given up at its deadline: the connection
+    that was to be left keeps every asset, and no leg leaves for a moment."""
+    limits = {"first_book_s": 0.4, "audit_s": 3600.0}
+    async with running(monkeypatch, sim={"sim_venues": (platform,)}, limits=limits) as system:
+        await system.all_live()
+        group = system.aggregator.groups[platform]
+        (source,) = group.connections
+        before, everything = source.id, set(source.assets)
+        met = 0
+
+        async def mute(socket: ServerConnection) -> None:
+            nonlocal met
+            met += 1
+            await socket.wait_closed()
+
+        async with serve(mute, "127.0.0.1", 0, ping_interval=None, compression=None) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            plain = connection.open_socket
+
+            async def astray(url: str, *arguments: Any) -> Any:
+                return await plain(f"ws://127.0.0.1:{port}", *arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(connection, "open_socket", astray)
+                group.succeed(source, "test")
+                assert len(group.connections) == 2
+                await settled(system, platform, 1)
+        assert met >= 1
+        assert group.connections == [source]
+        assert (source.id, set(source.assets)) == (before, everything)
+        compared = system.judge.compared
+        await system.judge.until(lambda: system.judge.compared > compared + 50, 20)
+        assert system.judge.left == []
+        group.succeed(source, "test")
+        await settled(system, platform, 1)
+        assert source not in group.connections
+        assert system.judge.left == []
+        assert system.judge.wrong == []
+
+
+def test_only_what_the_target_serves_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three assets the target has the book of one, and the venue has none of another: these two move; the
+    third stays with the source for ever, and nothing is split again soon."""
+    limits = Limits(connections=5)
+
+    async def meanwhile(aggregator: Aggregator) -> None:
+        group = aggregator.groups["toy"]
+        await asyncio.sleep(20)
+        (source,) = group.connections
+        assert list(source.assets) == ["A0", "A1", "A2"]
+        source.frame(b"book A0 1", 0)
+        source.frame(b"book A1 1", 0)
+        group.succeed(source, "test")
+        target = group.connections[1]
+        await asyncio.sleep(5)
+        target.frame(b"book A0 2", 0)
+        await asyncio.sleep(4)
+        assert set(source.assets) == {"A0", "A1", "A2"}
+        await asyncio.sleep(4)
+        assert (list(source.assets), set(target.assets)) == (["A1"], {"A0", "A1", "A2"})
+        await asyncio.sleep(60)
+        assert (list(source.assets), list(target.assets)) == (["A1"], ["A0", "A2"])
+        assert group._moves == []
+        await aggregator.set_table(table("A0", "A1", "A2"))
+        assert group._moves == []
+        await asyncio.sleep(400)
+        await aggregator.set_table(table("A0", "A1", "A2"))
+        assert len(group._moves) == 1
+
+    run(monkeypatch, Plan(lambda attempt: (1e6, 1)), 0, assets=3, limits=limits, meanwhile=meanwhile)
 
 
 @pytest.mark.parametrize("platform", VENUES)

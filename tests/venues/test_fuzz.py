@@ -108,6 +108,7 @@ def test_polymarket_survives_anything(raws: list[bytes]) -> None:
         shown.sent(text.encode())
     for raw in raws:
         session.asset_of(raw)
+        session.books_of(raw)
         session.received(raw)
         shown.frame(raw)
         shown.wait(0.1)
@@ -127,6 +128,7 @@ def test_kalshi_survives_anything(raws: list[bytes]) -> None:
         shown.sent(text.encode())
     for raw in raws:
         session.asset_of(raw)
+        session.books_of(raw)
         session.received(raw)
         shown.frame(raw)
         shown.wait(0.1)

@@ -467,3 +467,13 @@ def test_frames_about_one_market_are_told_without_parsing() -> None:
     assert kalshi.asset_of(ok(3)) is None
     named = raw({"type": "error", "id": 3, "msg": {"code": 26, "msg": "x", "market_ticker": A}})
     assert kalshi.asset_of(named) is None
+
+
+def test_whole_books_are_told_without_parsing() -> None:
+    """Only the snapshot of a followed market brings its book, no change, trade or acknowledgement."""
+    kalshi = session()
+    kalshi.opened([A])
+    assert kalshi.books_of(snapshot(A, 1, LEVELS)) == (A,)
+    assert kalshi.books_of(snapshot(B, 1, LEVELS)) == ()
+    assert kalshi.books_of(delta(A, 3, "yes", "0.4", "1")) == ()
+    assert kalshi.books_of(ok(3)) == ()

@@ -44,6 +44,20 @@ def test_a_connection_without_any_book_is_given_up() -> None:
     assert asked(shown, session, 20) == [(8, "no_first_book"), (13, "no_first_book"), (18, "unrepaired")]
 
 
+def test_whole_books_are_told_without_parsing() -> None:
+    """Every followed asset of a frame with books, one or many in it; no change, trade or pong brings one."""
+    session = PolymarketSession(PolymarketSettings())
+    session.opened([YES, OTHER])
+    book = Book(BIDS, ASKS)
+    assert session.books_of(raw([book.book(), plain_book(OTHER, OTHER_MARKET)])) == {YES, OTHER}
+    assert session.books_of(raw([book.book(NO)])) == set()
+    assert session.books_of(raw(book.book())) == {YES}
+    assert session.books_of(raw(book.move(("BUY", "0.2", "8")))) == set()
+    assert session.books_of(raw(book.trade("0.2"))) == set()
+    assert session.books_of(b"PONG") == set()
+    assert session.books_of(raw(book.book())[:150]) == set()
+
+
 def test_an_asset_that_the_venue_does_not_list_costs_no_connection() -> None:
     """Beside others that have their books it is asked for ever more rarely, and nothing is replaced."""
     session = PolymarketSession(PolymarketSettings())

@@ -81,6 +81,7 @@ class Connection:
         self._silent = False
         self._why = "disconnected"
         self._hole = False
+        self._bare: set[str] = set()
         self._data = 0
         self._usual = Expectation(clock.monotonic())
         self._outbox: deque[str] = deque()
@@ -109,6 +110,10 @@ class Connection:
         """For how long the present socket is up."""
         return self._clock.monotonic() - self._opened_at if self._socket is not None else 0.0
 
+    def has_book(self, asset: str) -> bool:
+        """Has the venue sent the whole book of one of our assets on the present socket?"""
+        return self._socket is not None and asset not in self._bare
+
     @property
     def frames_per_s(self) -> float:
         """Frames about assets that it usually brings."""
@@ -116,7 +121,9 @@ class Connection:
 
     def want(self, assets: Sequence[str]) -> None:
         """Carry exactly `assets` from now on."""
+        fresh = set(assets).difference(self._assets)
         self._assets = list(assets)
+        self._bare = self._bare.intersection(assets) | fresh
         if self._socket is not None:
             self._say(self._session.want(self._assets))
 
@@ -164,39 +171,35 @@ class Connection:
             wait: float | None = None
             self._opened_at = 0.0
             self._spoken = False
-            entered = False
+            number = await self._gate.enter()
             try:
-                await self._gate.enter()
-                entered = True
                 await self._once()
             except asyncio.CancelledError:
-                if entered and not self._spoken:
-                    # Otherwise the attempt under way is another connection's.
-                    self._gate.left()
+                self._gate.left(number)
                 raise
             except VenueUnavailable as problem:
-                self._gate.left()
+                self._gate.left(number)
                 self._log(problem.why, problem.detail)
                 self._down(problem.why)
                 wait = _UNAVAILABLE_RETRY_S
             except Refused as refused:
-                self._gate.failed(refused.retry_after_s)
+                self._gate.failed(number, refused.retry_after_s)
                 self._log("refused", str(refused))
                 self._down(_REASONS.get(refused.status, "disconnected"))
                 # The venue's own word wins over ours, both ways.
                 wait = None if refused.retry_after_s is None else 0.0
             except Unreachable as problem:
-                self._gate.failed(None)
+                self._gate.failed(number, None)
                 self._log("unreachable", str(problem))
                 self._down("disconnected")
             except Exception as problem:
                 # Whatever it was, a venue is never given up.
-                self._gate.failed(None)
+                self._gate.failed(number, None)
                 logs.bad_input("aggregator", self.platform, "connection_error", repr(problem))
                 self._down("disconnected")
             else:
                 if not self._spoken:
-                    self._gate.failed(None)
+                    self._gate.failed(number, None)
             lived = self._clock.monotonic() - self._opened_at if self._opened_at else 0.0
             healthy = lived >= _HEALTHY_S
             attempt = 0 if healthy else attempt + 1
@@ -255,6 +258,7 @@ class Connection:
         self._why = "disconnected"
         self._silent = False
         self._opened_at = self._clock.monotonic()
+        self._bare = set(self._assets)
         self._data = 0
         self._usual = Expectation(self._opened_at)
         self._outbox.clear()
@@ -282,6 +286,8 @@ class Connection:
                 subject = subjects.raw(platform, asset)
                 self._data += 1
                 self._activity[asset] = self._activity.get(asset, 0) + 1
+            if self._bare:
+                self._bare.difference_update(session.books_of(raw))
             # A frame that the bus could not take leaves a hole in the counter, which the reader finds.
             self._bus.publish(subject, raw, Meta("frame", platform, self._id, rx_us, self._n).headers())
             if asset is None:

@@ -50,7 +50,9 @@ class Gate:
         self._opened = 0
         self._until = 0.0
         self._held_until = 0.0
-        self._probing = False
+        self._attempts = 0
+        self._probe: int | None = None
+        """The attempt on which everybody waits while the breaker is half open."""
         self._probed_at = 0.0
         self._state: BreakerState = "closed"
         self._turn = asyncio.Lock()
@@ -71,8 +73,9 @@ class Gate:
         until = max(self._held_until, self._until if self._state == "open" else 0.0)
         return max(0.0, until - now)
 
-    async def enter(self) -> None:
-        """Wait until one attempt may be made; `succeeded` or `failed` must follow."""
+    async def enter(self) -> int:
+        """Wait until one attempt may be made; its number, which `succeeded`, `failed` or `left` must follow:
+        attempts that began before the breaker opened, or last for long, decide nothing about later ones."""
         async with self._turn:
             while True:
                 wait = self._wait_s()
@@ -80,8 +83,11 @@ class Gate:
                     break
                 await asyncio.sleep(wait)
             self._tokens -= 1
-            self._probing = self.state == "half_open"
-            self._probed_at = self._clock.monotonic()
+            self._attempts += 1
+            if self.state == "half_open":
+                self._probe = self._attempts
+                self._probed_at = self._clock.monotonic()
+            return self._attempts
 
     def _wait_s(self) -> float:
         now = self._clock.monotonic()
@@ -90,7 +96,7 @@ class Gate:
         held = self.held_s()
         if held > 0:
             return held
-        if self.state == "half_open" and self._probing and now - self._probed_at < PROBE_S:
+        if self.state == "half_open" and self._probe is not None and now - self._probed_at < PROBE_S:
             # Another one's attempt decides first.
             return _STEP_S
         if self._tokens < 1:
@@ -109,31 +115,32 @@ class Gate:
             event, platform=self._platform, connection=connection, detail=logs.clean(detail), unsaid=unsaid
         )
 
-    def left(self) -> None:
-        """An attempt that `enter` allowed was given up before it said anything about the venue."""
-        self._probing = False
+    def left(self, attempt: int) -> None:
+        """An attempt was given up before it said anything about the venue."""
+        if attempt == self._probe:
+            self._probe = None
 
     def succeeded(self) -> None:
-        """The venue has spoken on a new socket."""
-        self._probing = False
+        """The venue has spoken on a new socket, whichever attempt it was."""
+        self._probe = None
         self._failures = self._opened = 0
         if self._state != "closed":
             self._set("closed")
 
-    def failed(self, retry_after_s: float | None) -> None:
+    def failed(self, attempt: int, retry_after_s: float | None) -> None:
         """No connection came about, or it ended before a word; `retry_after_s` is the venue's own wish."""
         now = self._clock.monotonic()
         self._failures += 1
         if retry_after_s is not None:
             self._held_until = max(self._held_until, now + min(retry_after_s, LONGEST_RETRY_AFTER_S))
-        if self._probing or (self._state == "closed" and self._failures >= FAILURES):
+        if attempt == self._probe or (self._state == "closed" and self._failures >= FAILURES):
             longest = min(backoff.CAP_S, 2.0**self._opened)
             self._opened = min(self._opened + 1, 30)
             # Never near zero: a venue in maintenance gets a few attempts a minute. Its own word wins.
             pause = self._uniform(longest / 2, longest) if retry_after_s is None else 0.0
             self._until = now + pause
+            self._probe = None
             self._set("open")
-        self._probing = False
 
     def _set(self, state: BreakerState) -> None:
         if state == self._state:

@@ -1,8 +1,9 @@
 """The connections of one venue: assets placed on them, and moved between them without a gap.
 
-A move makes before it breaks: the new connection subscribes, and when it has been open for as long as first
-books may take, the old one gives the assets up. Until then both bring them; the normalizer shows the asset
-from the connection that has it live and goes over to the other when that one ends.
+A move makes before it breaks: the new connection subscribes, and the old one gives up each asset whose book
+the new one has brought, not before it has been open for as long as first books may take. Until then both
+bring them; the normalizer shows the asset from the connection that has it live and goes over to the other
+when that one ends. What the new one has not brought at the deadline of the move stays where it was.
 """
 
 from __future__ import annotations
@@ -27,13 +28,20 @@ if TYPE_CHECKING:
     from wup.venues.base import Venue
 
 _OLD_S = 300.0
+_MOVE_BOOKS = 6
+"""Deadline of a move, in times of a first book: a target may have to connect more than once."""
+_CALM_S = 300.0
+"""After a move that came to nothing, none that is merely useful."""
 _DECAY_S = 60.0
 """After so long old traffic counts half."""
 
 
 @dataclass(slots=True)
 class Move:
-    """Assets on their way from one connection to another; `since`: when the target had them asked for."""
+    """Assets on their way from one connection to another, those that the source has not given up yet.
+
+    `since`: when the target had them asked for.
+    """
 
     source: Connection
     target: Connection
@@ -62,6 +70,7 @@ class Group:
         self._moves: list[Move] = []
         self._made = 0
         self._decayed = clock.monotonic()
+        self._calm_until = 0.0
         self._unplaced: list[str] = []
 
     # --- what is wanted ----------------------------------------------------------------------------
@@ -158,11 +167,8 @@ class Group:
         for move in list(self._moves):
             if move.source not in self.connections or move.target not in self.connections:
                 self._moves.remove(move)
-            elif self._settled(move):
-                self._moves.remove(move)
-                # One that left and came back meanwhile may be on the source alone.
-                given = move.assets.intersection(move.target.assets)
-                move.source.want([asset for asset in move.source.assets if asset not in given])
+            else:
+                self._go_on(move)
         await self._drop_empty()
         now = self._clock.monotonic()
         if now - self._decayed >= _DECAY_S:
@@ -171,12 +177,29 @@ class Group:
                 self.activity[asset] = count >> 1
         self._split()
 
-    def _settled(self, move: Move) -> bool:
-        if not move.source.open:
-            # Nothing is shown from there any more.
-            return True
-        asked_s = min(move.target.open_s, self._clock.monotonic() - move.since)
-        return move.target.open and asked_s >= self.limits.first_book_s
+    def _go_on(self, move: Move) -> None:
+        """The source gives up what the target serves; at the deadline the target gives back the rest."""
+        source, target, now = move.source, move.target, self._clock.monotonic()
+        # One that left and came back meanwhile may be on the source alone.
+        left = move.assets.intersection(source.assets, target.assets)
+        if not source.open or min(target.open_s, now - move.since) >= self.limits.first_book_s:
+            served = {asset for asset in left if target.has_book(asset) or self._nothing_to_lose(move, asset)}
+            if served:
+                source.want([asset for asset in source.assets if asset not in served])
+                left -= served
+        move.assets = left
+        if left and now - move.since < _MOVE_BOOKS * self.limits.first_book_s:
+            return
+        self._moves.remove(move)
+        if left:
+            target.want([asset for asset in target.assets if asset not in left])
+            self._calm_until = now + _CALM_S
+            self.gate.tell("move_undone", target.name, f"no books of {len(left)} assets")
+
+    def _nothing_to_lose(self, move: Move, asset: str) -> bool:
+        """Both are open for long, and the venue has a book of this asset for neither of them."""
+        open_s = min(move.source.open_s, move.target.open_s)
+        return open_s >= self.limits.first_book_s and not move.source.has_book(asset)
 
     async def _drop_empty(self) -> None:
         empty = [connection for connection in self.connections if not connection.assets]
@@ -186,7 +209,7 @@ class Group:
 
     def _gather(self) -> None:
         """Give up a connection that is no longer needed."""
-        if self._moves:
+        if self._moves or self._clock.monotonic() < self._calm_until:
             return
         index = gathered([len(connection.assets) for connection in self.connections], self.limits)
         if index is None:
@@ -203,7 +226,9 @@ class Group:
 
     def _split(self) -> None:
         """Give half of the traffic of a connection that brings too much to a new one."""
-        if self._moves or len(self.connections) >= self.limits.connections:
+        if self._moves or self._clock.monotonic() < self._calm_until:
+            return
+        if len(self.connections) >= self.limits.connections:
             return
         for connection in self.connections:
             if connection.frames_per_s > self.limits.frames_per_s and len(connection.assets) > 1:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from wup._core import VenueBook
     from wup.mapping.catalogue import Catalogue
@@ -183,6 +183,11 @@ class Session(Protocol):
 
     def asset_of(self, raw: bytes) -> str | None:
         """The one followed asset a frame is about, else None. Cheap: no JSON parse."""
+        ...
+
+    def books_of(self, raw: bytes) -> Collection[str]:
+        """The followed assets of which a frame brings whole books, by a search in the bytes. Asked only while
+        books are awaited; what it leaves out is taken to be still missing."""
         ...
 
 

@@ -42,3 +42,6 @@ class ToySession:
 
     def asset_of(self, raw: bytes) -> str | None:
         return None
+
+    def books_of(self, raw: bytes) -> list[str]:
+        return [orjson.loads(raw)["asset"]] if b'"bids"' in raw else []

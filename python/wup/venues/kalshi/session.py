@@ -37,6 +37,7 @@ _HEAD = 64
 # With the key, for `subscribed` names channels within its first bytes too.
 _MARKET_DATA = (b'"type":"orderbook_', b'"type":"trade"', b'"type":"market_lifecycle', b'"type":"ticker"')
 _TICKER = b'"market_ticker":"'
+_SNAPSHOT = b'"type":"orderbook_snapshot"'
 _REMEMBERED = 4096
 
 _TERMINAL = (10, 25)
@@ -193,6 +194,11 @@ class KalshiSession:
         start = at + len(_TICKER)
         end = raw.find(b'"', start)
         return self._followed.get(raw[start:end]) if end > 0 else None
+
+    def books_of(self, raw: bytes) -> tuple[str, ...]:
+        """The market of a snapshot."""
+        asset = self.asset_of(raw) if _SNAPSHOT in raw[:_HEAD] else None
+        return () if asset is None else (asset,)
 
     # ----------------------------------------------------------------------------------------------
 

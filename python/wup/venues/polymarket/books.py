@@ -385,6 +385,9 @@ class PolymarketBooks:
             for token in self._tokens.values()
             if not token.closed and not token.mirror
         ]
+        for market in self._markets.values():
+            # A cycle would keep every book until a collection, of which there are few (`cli.running`).
+            market.tokens.clear()
         self._tokens.clear()
         self._markets.clear()
         self._due.clear()

@@ -19,6 +19,8 @@ CHUNK = 100
 """Ids per frame: a frame with thousands makes the server close the connection."""
 
 _ASSET = b'"asset_id":"'
+_BOOK = b'"bids":['
+"""Only whole books have it."""
 
 
 class PolymarketSession:
@@ -82,6 +84,21 @@ class PolymarketSession:
                 if found is not None:
                     return None
                 found = asset
+            at = raw.find(_ASSET, end)
+        return found
+
+    def books_of(self, raw: bytes) -> set[str]:
+        """All followed assets that a frame with a book names: first books come many in one frame."""
+        found: set[str] = set()
+        at = raw.find(_ASSET) if _BOOK in raw else -1
+        while at >= 0:
+            start = at + len(_ASSET)
+            end = raw.find(b'"', start)
+            if end < 0:
+                break
+            asset = self._followed.get(raw[start:end])
+            if asset is not None:
+                found.add(asset)
             at = raw.find(_ASSET, end)
         return found
 
