@@ -17,11 +17,13 @@ from wup.mapping import records
 from wup.mapping.catalogue import VenueEventRecord
 from wup.mapping.compile import Compiler
 from wup.mapping.file import MappingFiles, parse
-from wup.mapping.redis import MappingStore, connect, fingerprint
+from wup.mapping.redis import MappingStore, connect
 from wup.mapping.source import MappingSource
+from wup.mapping.stored import fingerprint
 from wup.mapping.table import MappingTable
 
 EVENTS = 6
+PLATFORMS = ("kalshi", "polymarket")
 STATUSES = [
     ("open", None),
     ("open", None),
@@ -104,7 +106,7 @@ class World:
 @pytest.fixture
 async def world(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     redis, bus, compiler = connect(redis_url), LocalBus(), Compiler()
-    publisher = Publisher(redis, bus, compiler, restore)
+    publisher = Publisher(redis_url, bus, compiler, PLATFORMS, restore)
     world = World(
         redis,
         bus,
@@ -120,6 +122,7 @@ async def world(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator
     publisher.stop()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await publisher.close()
     await redis.aclose()
 
 
@@ -154,14 +157,23 @@ async def test_random_edits(world: World) -> None:
             wanted[records.home_key(platform, slug)] = world.compiler.home((platform, slug))
     right = {key: fingerprint(value) for key, value in wanted.items()}
     store = MappingStore(world.redis)
+    markets = {m.hid for unit in world.compiler.units.values() for m in unit.markets}
+
+    async def complete() -> bool:
+        there = await store.keys.names(PLATFORMS)
+        return (
+            await store.keys.fingerprints_of(list(right)) == right
+            and await store.keys.ours(there - right.keys(), PLATFORMS) == set()
+            and await store.holds(records.MARKETS, markets)
+        )
+
     async with asyncio.timeout(20):
         # What was destroyed in Redis at last is found by the publisher's audit.
-        while await store.fingerprints() != right or not world.source.healthy:
+        while not await complete() or not world.source.healthy:
             await asyncio.sleep(0.05)
         while world.source.table.version != world.publisher.version:
             await asyncio.sleep(0.05)
     assert world.source.table == world.compiler.table(world.publisher.version)
-    assert await store.index() == {m.hid for unit in world.compiler.units.values() for m in unit.markets}
     assert len(world.tables) > 10
     versions = [table.version for table in world.tables]
     assert versions == sorted(set(versions))

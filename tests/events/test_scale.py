@@ -43,8 +43,8 @@ async def restore(store: MappingStore) -> None:
 @pytest.mark.parametrize("events", [200, pytest.param(20_000, marks=pytest.mark.slow)])
 async def test_many_events(redis_url: str, events: int) -> None:
     """Everything that was published is loaded, and a change of one event reaches a stage by itself."""
-    redis, bus, compiler = connect(redis_url, timeout=60), LocalBus(), Compiler()
-    publisher = Publisher(redis, bus, compiler, restore)
+    redis, bus, compiler = connect(redis_url), LocalBus(), Compiler()
+    publisher = Publisher(redis_url, bus, compiler, ("polymarket",), restore)
     took: dict[str, tuple[float, float]] = {}
     began = now()
     for number in range(events):
@@ -74,4 +74,5 @@ async def test_many_events(redis_url: str, events: int) -> None:
     publisher.stop()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await publisher.close()
     await redis.aclose()

@@ -22,6 +22,7 @@ from wup.mapping.source import MappingSource, announcement
 from wup.mapping.table import EMPTY, MappingTable
 
 KEY = "wup1|g:1|moneyline|tex|-|game"
+PLATFORMS = ("kalshi", "polymarket")
 HID = _core.market_hash(KEY)
 FILE = aggregate(
     "game",
@@ -149,8 +150,9 @@ async def test_suggestions_and_rejections(redis: Redis) -> None:
     assert pair == records.pair_hash("kalshi:E-A", "polymarket:0x01")
     assert await redis.get(f"reject:{pair}") == b"another day"
     assert await redis.smembers("mapping:markets") == set()
-    store = MappingStore(redis)
-    assert {f"reject:{pair}", f"suggest:{_core.market_hash(key)}"} <= set(await store.fingerprints())
+    keys = {f"reject:{pair}", f"suggest:{_core.market_hash(key)}"}
+    assert await MappingStore(redis).keys.ours(keys, PLATFORMS) == keys
+    assert await redis.smembers("mapping:rejected") == {pair.encode()}
 
 
 async def test_what_is_written_is_read(redis: Redis) -> None:
@@ -162,8 +164,9 @@ async def test_what_is_written_is_read(redis: Redis) -> None:
     assert loaded.rejected == {}
     expected = {m.hid: m for unit in made.units.values() for m in unit.markets}
     assert loaded.markets == expected
-    fingerprints = await MappingStore(redis).fingerprints()
-    assert set(fingerprints) == set(everything(made))
+    keys = MappingStore(redis).keys
+    assert await keys.names(PLATFORMS) == set(everything(made))
+    assert await keys.ours(everything(made), PLATFORMS) == set(everything(made))
 
 
 async def test_an_event_is_read_as_it_was_written(redis: Redis) -> None:
@@ -185,7 +188,7 @@ async def test_an_event_is_read_as_it_was_written(redis: Redis) -> None:
     assert found[1]["raw"] == raw
     assert number_text(found[1]["raw"]["big"]) == "123456789012345678901234567890"
     assert await store.event("polymarket", "other") is None
-    assert await store.event_keys() == {("polymarket", "e")}
+    assert await store.event_keys(PLATFORMS) == {("polymarket", "e")}
     await redis.set("event:polymarket:e", b"{}")
     with pytest.raises(records.BadRecord):
         await store.event("polymarket", "e")

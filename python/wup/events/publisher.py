@@ -3,6 +3,9 @@
 What Redis holds is remembered as fingerprints, so that a refresh of 20,000 events writes only what is
 different. Whenever that memory may be wrong (first start, an error, another version than ours, a value that
 is not ours) the keys are read again and made right. While Redis is away, changes wait here.
+
+Nothing is deleted but what has the shape and the value of a record of ours (`wup.mapping.ownership`), and
+nothing that another unit holds too.
 """
 
 from __future__ import annotations
@@ -10,46 +13,54 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from wup import backoff, logs, subjects
 from wup.clock import SYSTEM_CLOCK
 from wup.events.history import entry_of
 from wup.mapping import records
-from wup.mapping.redis import REDIS_ERRORS, MappingStore, fingerprint, hids_of
+from wup.mapping.redis import INDEXES, REDIS_ERRORS, MappingStore, connect, hids_of
 from wup.mapping.source import announcement
+from wup.mapping.stored import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from redis.asyncio import Redis
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
     from wup.bus import Bus
     from wup.clock import Clock
     from wup.mapping.catalogue import VenueEventRecord
     from wup.mapping.compile import Compiler, EventKey
     from wup.mapping.records import Record
-    from wup.mapping.unified import UnifiedMarket
 
 _GUARD_S = 2.0
 _AUDIT_KEYS = 200
 _ANNOUNCED = 2000
 _DEBOUNCE_S = 0.02
+_SLICE = 500
+_BULK_KEYS = 5000
+_BULK_S = 5.0
+_BULK_KEYS_PER_S = 10_000
+"""A transaction of more than `_BULK_KEYS` keys may take long to send and to execute: it has `_BULK_S` seconds
+and one for so many keys, where everything else counts Redis as away after one second."""
 
 
 class Publisher:
     """The only writer of the mapping's keys.
 
     Args:
+        redis_url: Redis or Valkey.
+        platforms: the venues that exist; keys of others are somebody else's.
         restore: called once, when Redis answers for the first time and before anything is written: takes
             over what an earlier run stored, so that a venue that is down now does not lose its events.
     """
 
     def __init__(
         self,
-        redis: Redis,
+        redis_url: str,
         bus: Bus,
         compiler: Compiler,
+        platforms: Collection[str],
         restore: Callable[[MappingStore], Awaitable[None]],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -57,7 +68,10 @@ class Publisher:
         self.reachable = False
         self.least_version = 0
         """The mapping files' own version: published versions never fall below it."""
-        self._store = MappingStore(redis)
+        self._url = redis_url
+        self._redis = connect(redis_url)
+        self._store = MappingStore(self._redis)
+        self._platforms = frozenset(platforms)
         self._bus = bus
         self._compiler = compiler
         self._restore = restore
@@ -66,6 +80,8 @@ class Publisher:
         self._stored: dict[str, int] | None = None
         """Fingerprints of what Redis holds; None while that is not known."""
         self._unit_keys: dict[str, frozenset[str]] = {}
+        self._hids: set[str] = set()
+        """What the index of markets holds."""
         self._dirty: set[str] = set()
         self._events: dict[EventKey, VenueEventRecord] = {}
         self._gone_events: set[EventKey] = set()
@@ -116,6 +132,10 @@ class Publisher:
     def _kick(self) -> None:
         self._settled.clear()
         self._wake.set()
+
+    async def close(self) -> None:
+        """Give the connections back, after `run` has ended."""
+        await self._redis.aclose()
 
     def stop(self) -> None:
         """Make `run` end soon; cancel it as well.
@@ -196,62 +216,97 @@ class Publisher:
 
     async def _publish(self) -> None:
         names, self._dirty = self._dirty, set()
+        anew = self._stored is None
+        if anew:
+            names |= set(self._unit_keys) | set(self._compiler.units)
         try:
-            known = self._stored
-            anew = known is None
-            if known is None:
-                known = await self._store.fingerprints()
-                names |= set(self._unit_keys) | set(self._compiler.units)
             if names or anew:
-                await self._publish_units(names, known, anew=anew)
+                await self._publish_units(names, anew=anew)
         except BaseException:
             self._dirty |= names
             raise
 
-    async def _publish_units(self, names: set[str], known: dict[str, int], *, anew: bool) -> None:
+    async def _publish_units(self, names: set[str], *, anew: bool) -> None:
+        # As they are at one moment: what changes while they are written is for the next version.
+        units = {name: self._compiler.units.get(name) for name in names}
+        homes = {name: self._home(name) for name, unit in units.items() if unit is not None}
         wanted: dict[str, Record] = {}
         keys: dict[str, frozenset[str]] = {}
-        for name in names:
-            made = self._records(name)
+        for count, (name, unit) in enumerate(units.items(), 1):
+            made = {} if unit is None else {**records.unit_records(unit), **homes[name]}
             keys[name] = frozenset(made)
             wanted.update(made)
+            if count % _SLICE == 0:
+                # This loop may be the one that carries the books.
+                await asyncio.sleep(0)
+        known, gone = await self._present(wanted, keys, anew=anew)
         write = {key: value for key, value in wanted.items() if known.get(key) != fingerprint(value)}
-        before: set[str] = set(known) if anew else set()
-        for name in names:
-            before |= self._unit_keys.get(name, frozenset())
-        delete = before - wanted.keys()
-        index = await self._index(wanted) if anew else None
+        delete = await self._store.keys.ours(gone, self._platforms) if gone else set()
+        indexes = await self._indexes(wanted) if anew else {}
         theirs = await self._store.version() if anew else self.version
-        changed = bool(write or delete or index is not None)
+        changed = bool(write or delete or indexes)
         if not changed and theirs is not None and theirs >= max(self.version, self.least_version):
-            # An earlier run left exactly this.
+            # An earlier run left exactly this, or what left was not there any more.
             self.version = theirs
         else:
             version = max(self.version, theirs or 0, self.least_version - 1) + 1
-            await self._store.publish(version, write, delete, index=index)
+            async with self._store_for(len(write) + len(delete)) as store:
+                await store.publish(version, write, delete, anew=indexes)
             previous, hids = self.version, hids_of([*write, *delete])
             self._announce(version, None if anew else hids)
             logs.log("events").info(
                 "mapping published", version=version, written=len(write), deleted=len(delete)
             )
-            entry = entry_of(version, previous, self._clock.now_us(), hids, self._markets(names))
+            markets = {m.hid: m for unit in units.values() if unit is not None for m in unit.markets}
+            entry = entry_of(version, previous, self._clock.now_us(), hids, markets)
             with contextlib.suppress(*REDIS_ERRORS):
                 # The version is in force; its line in the history is not worth a second try.
                 await self._store.remember(entry)
-        for key in delete:
+        for key in gone:
             known.pop(key, None)
         for key, value in write.items():
             known[key] = fingerprint(value)
         self._stored = known
+        self._hids = set(hids_of(wanted)) if anew else self._hids - set(hids_of(gone)) | set(hids_of(wanted))
         for name, made_keys in keys.items():
             if made_keys:
                 self._unit_keys[name] = made_keys
             else:
                 self._unit_keys.pop(name, None)
 
-    def _markets(self, names: set[str]) -> dict[str, UnifiedMarket]:
-        units = (self._compiler.units.get(name) for name in names)
-        return {market.hid: market for unit in units if unit is not None for market in unit.markets}
+    async def _present(
+        self, wanted: Mapping[str, Record], keys: Mapping[str, frozenset[str]], *, anew: bool
+    ) -> tuple[dict[str, int], set[str]]:
+        """Fingerprints of what Redis holds, and the keys that are there and not wanted any more."""
+        if anew:
+            there = await self._store.keys.names(self._platforms)
+            known: dict[str, int] = {}
+            asked = [key for key in wanted if key in there]
+            for start in range(0, len(asked), _SLICE):
+                known.update(await self._store.keys.fingerprints_of(asked[start : start + _SLICE]))
+            return known, there - wanted.keys()
+        assert self._stored is not None
+        before: set[str] = set()
+        for name in keys:
+            before |= self._unit_keys.get(name, frozenset())
+        gone = before - wanted.keys()
+        if gone:
+            for name, theirs in self._unit_keys.items():
+                if name not in keys and not gone.isdisjoint(theirs):
+                    gone -= theirs
+        return self._stored, gone
+
+    @contextlib.asynccontextmanager
+    async def _store_for(self, keys: int) -> AsyncIterator[MappingStore]:
+        """A store with the time that a transaction over so many keys may need."""
+        if keys <= _BULK_KEYS:
+            yield self._store
+            return
+        redis = connect(self._url, timeout=_BULK_S + keys / _BULK_KEYS_PER_S)
+        try:
+            yield MappingStore(redis)
+        finally:
+            await redis.aclose()
 
     def _announce(self, version: int, changed: list[str] | None) -> None:
         if changed is not None and len(changed) > _ANNOUNCED:
@@ -259,21 +314,21 @@ class Publisher:
         previous, self.version = self.version, version
         self._bus.publish(subjects.MAPPING_CHANGED, announcement(version, previous, changed))
 
-    async def _index(self, wanted: dict[str, Record]) -> list[str] | None:
-        """The whole index when the stored one is not right; None when it is."""
-        right = set(hids_of(wanted))
-        return None if await self._store.index() == right else sorted(right)
+    async def _indexes(self, wanted: Mapping[str, Record]) -> dict[str, list[str]]:
+        """The whole content of each index that is not right."""
+        right = {index: set(named(wanted)) for index, named in INDEXES.items()}
+        return {
+            index: sorted(names)
+            for index, names in right.items()
+            if not await self._store.holds(index, names)
+        }
 
-    def _records(self, name: str) -> dict[str, Record]:
-        unit = self._compiler.units.get(name)
-        if unit is None:
-            return {}
-        made = records.unit_records(unit)
+    def _home(self, name: str) -> dict[str, Record]:
         kind, _, rest = name.partition(":")
-        if kind == "event":
-            platform, _, slug = rest.partition(":")
-            made[records.home_key(platform, slug)] = self._compiler.home((platform, slug))
-        return made
+        if kind != "event":
+            return {}
+        platform, _, slug = rest.partition(":")
+        return {records.home_key(platform, slug): self._compiler.home((platform, slug))}
 
     async def _audit(self) -> None:
         """Is what we wrote still there? The version each time, the values a part at a time."""
@@ -282,11 +337,15 @@ class Publisher:
             logs.log("events").warning("redis holds another mapping version, writing ours again")
             self._stored = None
             return
-        keys = list(self._stored)[self._audit_from : self._audit_from + _AUDIT_KEYS]
+        keys = list(islice(self._stored, self._audit_from, self._audit_from + _AUDIT_KEYS))
         self._audit_from = self._audit_from + _AUDIT_KEYS if len(keys) == _AUDIT_KEYS else 0
+        if not await self._store.index_holds(hids_of(keys), len(self._hids)):
+            logs.bad_input("events", "", "redis_value_changed", records.MARKETS)
+            self._stored = None
+            return
         if not keys:
             return
-        found = await self._store.fingerprints_of(keys)
+        found = await self._store.keys.fingerprints_of(keys)
         wrong = [key for key in keys if found.get(key) != self._stored[key]]
         if wrong:
             logs.bad_input("events", "", "redis_value_changed", wrong[0], keys=len(wrong))

@@ -90,7 +90,7 @@ class EventService:
         if problems:
             raise SettingsError(problems)
         self._redis = connect(redis_url)
-        self._publisher = Publisher(self._redis, bus, self.compiler, self._restore, clock)
+        self._publisher = Publisher(redis_url, bus, self.compiler, catalogues, self._restore, clock)
         self.discoveries = {
             name: Discovery(catalogue, settings.refresh_interval_secs, self._found, clock)
             for name, catalogue in catalogues.items()
@@ -131,6 +131,7 @@ class EventService:
         self._tasks.clear()
         for catalogue in self.catalogues.values():
             await catalogue.close()
+        await self._publisher.close()
         await self._redis.aclose()
 
     async def settled(self) -> None:
@@ -266,7 +267,7 @@ class EventService:
             self.tracked.discard(key)
         self._follow()
         wanted = [*self._configured, *self._files.events(), *self.tracked]
-        for key in await store.event_keys() - set(wanted):
+        for key in await store.event_keys(self.catalogues) - set(wanted):
             self._publisher.event_dropped(key)
         for key in dict.fromkeys(wanted):
             try:

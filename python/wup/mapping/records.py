@@ -1,8 +1,9 @@
 """The mapping as Redis values, and back (keys: mapping.md section 3). Pure; `wup.mapping.redis` does the I/O.
 
-Beside the keys of the design stand four of our own: `mapping:markets` (set of all hashed market ids, so that
-a reader need not scan), `mapping:tracked` (set of `{platform}:{slug}` followed by request), `mapping:history`
-(list of the last versions, the newest first) and `orderbook:epoch:{shard}`.
+Beside the keys of the design stand five of our own: `mapping:markets` (set of all hashed market ids, so that
+a reader need not scan), `mapping:rejected` (set of all hashes of rejected pairs), `mapping:tracked` (set of
+`{platform}:{slug}` followed by request), `mapping:history` (list of the last versions, the newest first) and
+`orderbook:epoch:{shard}`.
 
 What a reader finds is checked record by record: a record that is not what it should be raises with the
 reason, and touches no other.
@@ -32,6 +33,7 @@ Record = str | dict[str, str] | frozenset[str]
 
 VERSION = "mapping:version"
 MARKETS = "mapping:markets"
+REJECTED = "mapping:rejected"
 TRACKED = "mapping:tracked"
 HISTORY = "mapping:history"
 

@@ -20,9 +20,10 @@ from wup import logs
 from wup.errors import WupError
 from wup.mapping import records
 from wup.mapping.records import BadRecord
+from wup.mapping.stored import StoredKeys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from wup.mapping.catalogue import VenueEventRecord
     from wup.mapping.records import Record
@@ -33,21 +34,14 @@ _SLICE = 500
 _FULL_TRIES = 5
 _SCAN = 5000
 _KEPT_VERSIONS = 500
-_NOT_MAPPING = ("event:", "mapping:", "orderbook:")
-_OURS = (
-    "aggregate:*",
-    "market:*",
-    "suggest:*",
-    "reject:*",
-    "*:event:*",
-    "*:market:*",
-    "*:token:*",
-    "*:outcome:*",
-)
 
 
 class MappingMoves(WupError):
     """The mapping was published anew during every attempt to read it whole."""
+
+
+class NoIndex(WupError):
+    """`mapping:markets` is not a set: what the mapping has cannot be told."""
 
 
 def connect(url: str, *, timeout: float = 1.0) -> Redis:
@@ -77,10 +71,15 @@ class MappingStore:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self.keys = StoredKeys(redis)
 
     async def version(self) -> int | None:
         """`mapping:version`; None when nothing was published, or it is not a number."""
-        return _version(await self._redis.get(records.VERSION))
+        try:
+            return _version(await self._redis.get(records.VERSION))
+        except ResponseError as error:
+            logs.bad_input("mapping", "", "bad_record", f"{records.VERSION}: {error}")
+            return None
 
     # --- reading ---
 
@@ -89,6 +88,7 @@ class MappingStore:
 
         Raises:
             MappingMoves: the version changed during each of five full reads.
+            NoIndex: there is no list of what to read.
         """
         if only is not None:
             return await self._named(list(only))
@@ -102,7 +102,11 @@ class MappingStore:
         version = await self.version()
         if version is None:
             return None
-        index = await self._set(records.MARKETS)
+        try:
+            index = await self._members(records.MARKETS)
+        except ResponseError as error:
+            # Not an empty mapping: that would end every book.
+            raise NoIndex(f"{records.MARKETS}: {error}") from None
         whole = Loaded(version)
         hids = sorted(index)
         for start in range(0, len(hids), _SLICE):
@@ -150,12 +154,13 @@ class MappingStore:
             raise BadRecord(str(error)) from None
         return None if raw is None else records.read_event(raw)
 
-    async def event_keys(self) -> set[tuple[str, str]]:
-        """(platform, slug) of every stored venue event."""
+    async def event_keys(self, platforms: Collection[str]) -> set[tuple[str, str]]:
+        """(platform, slug) of every key that a venue event may be stored under."""
         found = set()
         async for key in self._redis.scan_iter(match="event:*", count=_SCAN):
-            _, platform, slug = [*key.decode("utf-8", "surrogateescape").split(":", 2), "", ""][:3]
-            found.add((platform, slug))
+            _, platform, slug = [*key.decode("utf-8", "replace").split(":", 2), "", ""][:3]
+            if platform in platforms and slug:
+                found.add((platform, slug))
         return found
 
     async def tracked(self) -> set[tuple[str, str]]:
@@ -163,67 +168,32 @@ class MappingStore:
         members = await self._set(records.TRACKED)
         return {(platform, slug) for platform, _, slug in (m.partition(":") for m in members) if slug}
 
+    async def holds(self, index: str, members: Collection[str]) -> bool:
+        """Is an index (one of `INDEXES`) exactly this?"""
+        return await self._set(index) == set(members)
+
+    async def index_holds(self, hids: Collection[str], count: int) -> bool:
+        """Has the index of markets so many members, these among them?"""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.scard(records.MARKETS)
+            if hids:
+                pipe.smismember(records.MARKETS, list(hids))
+            found = await pipe.execute(raise_on_error=False)
+        return found[0] == count and (not hids or found[1] == [1] * len(hids))
+
     async def _set(self, key: str) -> set[str]:
         try:
-            members: Any = await self._redis.smembers(key)
+            return await self._members(key)
         except ResponseError as error:
             logs.bad_input("mapping", "", "bad_record", f"{key}: {error}")
             return set()
-        return {member.decode("utf-8", "surrogateescape") for member in members}
+
+    async def _members(self, key: str) -> set[str]:
+        members: Any = await self._redis.smembers(key)
+        # What is not text is no name of ours; as an odd text it is found to be wrong like any other.
+        return {member.decode("utf-8", "replace") for member in members}
 
     # --- writing ---
-
-    async def fingerprints(self) -> dict[str, int]:
-        """Every key of the mapping that is stored, with a fingerprint of its value.
-
-        Only within this process do the numbers mean anything: they tell which keys must be written.
-        """
-        found: dict[str, int] = {}
-        for pattern in _OURS:
-            async for names in self._scan(pattern):
-                # A key of another type than ours has no value here, but it is there.
-                found.update(dict.fromkeys(names, fingerprint(None)))
-                found.update(await self.fingerprints_of(names))
-        return found
-
-    async def fingerprints_of(self, keys: list[str]) -> dict[str, int]:
-        """Fingerprints of some keys; those that do not exist, or are of another type, are left out."""
-        kinds: dict[str, list[str]] = {"string": [], "hash": [], "set": []}
-        for key in keys:
-            kinds[records.kind_of(key)].append(key)
-        async with self._redis.pipeline(transaction=False) as pipe:
-            if kinds["string"]:
-                pipe.mget(kinds["string"])
-            for key in kinds["hash"]:
-                pipe.hgetall(key)
-            for key in kinds["set"]:
-                pipe.smembers(key)
-            values = await pipe.execute(raise_on_error=False)
-        if kinds["string"]:
-            values = [*values[0], *values[1:]]
-        names = [*kinds["string"], *kinds["hash"], *kinds["set"]]
-        # Redis has no empty hash or set: an empty answer is no key.
-        return {
-            key: fingerprint(_text(value))
-            for key, value in zip(names, values, strict=True)
-            if value and not isinstance(value, Exception)
-        }
-
-    async def index(self) -> set[str]:
-        """Hashed market ids that the index names."""
-        return await self._set(records.MARKETS)
-
-    async def _scan(self, pattern: str) -> AsyncIterator[list[str]]:
-        cursor: Any = 0
-        while True:
-            answer: Any = await self._redis.scan(cursor, match=pattern, count=_SCAN)
-            cursor, keys = answer
-            names = [key.decode("utf-8", "surrogateescape") for key in keys]
-            names = [name for name in names if not name.startswith(_NOT_MAPPING)]
-            for start in range(0, len(names), _SLICE):
-                yield names[start : start + _SLICE]
-            if cursor == 0:
-                return
 
     async def publish(
         self,
@@ -231,13 +201,14 @@ class MappingStore:
         write: Mapping[str, Record],
         delete: Iterable[str],
         *,
-        index: Collection[str] | None = None,
+        anew: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """Write and delete keys, set the version: all or nothing, at once for every reader.
 
-        `index`: the whole set of hashed market ids, to write it anew; without it, it follows the keys.
+        `anew`: the indexes (`mapping:markets`, `mapping:rejected`) that are to be written whole; the others
+        follow the keys.
         """
-        delete = list(delete)
+        delete, anew = list(delete), anew or {}
         gone = list(delete)
         async with self._redis.pipeline(transaction=True) as pipe:
             texts = [(key, value) for key, value in write.items() if isinstance(value, str)]
@@ -252,13 +223,13 @@ class MappingStore:
                     pipe.hset(key, items=[part for item in value.items() for part in item])
                 elif not isinstance(value, str) and value:
                     pipe.sadd(key, *value)
-            joined = index if index is not None else hids_of(write)
-            if index is not None:
-                pipe.delete(records.MARKETS)
-            elif left := hids_of(delete):
-                pipe.srem(records.MARKETS, *left)
-            if joined:
-                pipe.sadd(records.MARKETS, *joined)
+            for index, named in INDEXES.items():
+                if index in anew:
+                    pipe.delete(index)
+                elif left := named(delete):
+                    pipe.srem(index, *left)
+                if joined := anew[index] if index in anew else named(write):
+                    pipe.sadd(index, *joined)
             pipe.set(records.VERSION, version)
             await pipe.execute()
 
@@ -286,15 +257,22 @@ class MappingStore:
         self, events: Mapping[tuple[str, str], str], gone: Iterable[tuple[str, str]]
     ) -> None:
         """Store venue events in full (`records.event_record`), forget others. Not part of a version."""
+        forget = await self.keys.own_events(gone)
         async with self._redis.pipeline(transaction=False) as pipe:
             for (platform, slug), body in events.items():
                 pipe.set(records.event_key(platform, slug), body)
-            for platform, slug in gone:
-                pipe.delete(records.event_key(platform, slug))
+            for key in forget:
+                pipe.delete(key)
             await pipe.execute()
 
     async def track(self, add: Iterable[tuple[str, str]], remove: Iterable[tuple[str, str]]) -> None:
         """Change what is followed by request."""
+        try:
+            await self._redis.scard(records.TRACKED)
+        except ResponseError as error:
+            # Another type stands there.
+            logs.bad_input("events", "", "bad_record", f"{records.TRACKED}: {error}")
+            await self._redis.delete(records.TRACKED)
         async with self._redis.pipeline(transaction=True) as pipe:
             for platform, slug in add:
                 pipe.sadd(records.TRACKED, f"{platform}:{slug}")
@@ -305,7 +283,11 @@ class MappingStore:
 
 async def load_epoch(redis: Redis, shard: str) -> int:
     """The last epoch (milliseconds) that a shard of the orderbook service used; 0 when unknown."""
-    raw = await redis.get(records.epoch_key(shard))
+    try:
+        raw = await redis.get(records.epoch_key(shard))
+    except ResponseError as error:
+        logs.bad_input("orderbook", "", "bad_record", f"{records.epoch_key(shard)}: {error}")
+        return 0
     return int(raw) if isinstance(raw, bytes) and raw.isdigit() else 0
 
 
@@ -314,7 +296,11 @@ async def save_epoch(redis: Redis, shard: str, epoch: int) -> None:
     key = records.epoch_key(shard)
     async with redis.pipeline(transaction=True) as pipe:
         await pipe.watch(key)
-        raw = await pipe.get(key)
+        try:
+            raw = await pipe.get(key)
+        except ResponseError:
+            # Another type stands there; it is written over.
+            raw = None
         known = int(raw) if isinstance(raw, bytes) and raw.isdigit() else 0
         pipe.multi()  # type: ignore[no-untyped-call]
         pipe.set(key, max(known, epoch))
@@ -330,31 +316,22 @@ def _take(into: Loaded, hid: str, body: object, members: object) -> None:
         logs.bad_input("mapping", "", "bad_record", f"market:{hid}: {error}")
 
 
-def fingerprint(value: Record | None) -> int:
-    """A number that tells two values of one key apart."""
-    if isinstance(value, dict):
-        return hash(frozenset(value.items()))
-    return hash(value)
-
-
-def _text(value: Any) -> Record | None:
-    """A value as read, in the form in which it is written; None for what we never write."""
-    try:
-        if isinstance(value, bytes):
-            return value.decode()
-        if isinstance(value, dict):
-            return {name.decode(): inner.decode() for name, inner in value.items()}
-        if isinstance(value, (set, list)):
-            return frozenset(member.decode() for member in value)
-    except UnicodeDecodeError:
-        return None
-    return None
-
-
 def hids_of(keys: Iterable[str]) -> list[str]:
     """The hashed market ids of the `market:{hid}` keys and their members, each once."""
     parts = (key.split(":") for key in keys)
     return list(dict.fromkeys(p[1] for p in parts if p[0] == "market" and p[2:] in ([], ["members"])))
+
+
+def rejects_of(keys: Iterable[str]) -> list[str]:
+    """The hashes of the `reject:{pair}` keys."""
+    return [key.removeprefix("reject:") for key in keys if key.startswith("reject:")]
+
+
+INDEXES: dict[str, Callable[[Iterable[str]], list[str]]] = {
+    records.MARKETS: hids_of,
+    records.REJECTED: rejects_of,
+}
+"""The sets that name records, and how to tell their members from keys."""
 
 
 def _version(raw: object) -> int | None:
