@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from wup.mapping.compile import EventKey
 
 _FIRST_ROUND_S = 3.0
-_FILES_CHECK_S = 1.0
+_FILES_CHECK_S = 0.5
 _DEADLINE_S = 30.0
 
 
@@ -303,12 +303,15 @@ class EventService:
         self._follow()
 
     async def _watch_files(self) -> None:
-        """Take edited mapping files; wrong ones change nothing, and their problems are shown."""
+        """Take edited mapping files once two looks show the same; wrong ones change nothing, and their
+        problems are shown."""
+        path, before = Path(self.settings.mappings), self._files_seen
         while True:
             await asyncio.sleep(_FILES_CHECK_S)
-            path = Path(self.settings.mappings)
             seen = await asyncio.to_thread(_look, path)
-            if seen == self._files_seen or (not seen and not self._files.paths):
+            settled, before = seen == before, seen
+            # What changed since the last look may be half written, or one of several files.
+            if not settled or seen == self._files_seen or (not seen and not self._files.paths):
                 continue
             await self._read_again(seen)
 
@@ -316,17 +319,26 @@ class EventService:
         self._files_seen = seen
         try:
             files = await asyncio.to_thread(load_checked, Path(self.settings.mappings), self.catalogues)
+            self._replace_files(files)
         except SettingsError as error:
             self.files_problems = error.problems
             logs.log("events").error("mapping files refused, the last ones stay", problems=error.problems)
         except Exception as error:
             # The next edit must find somebody watching.
             self.files_problems = [f"mapping files: {error!r}"]
-            logs.log("events").exception("mapping files not read, the last ones stay")
+            logs.log("events").exception("mapping files not taken, the last ones stay")
         else:
             self.files_problems = []
             logs.log("events").info("mapping files read", version=files.version)
+
+    def _replace_files(self, files: MappingFiles) -> None:
+        """These files come into force, or, when that fails, those of before stay so."""
+        before = self._files
+        try:
             self._take_files(files)
+        except Exception:
+            self._take_files(before)
+            raise
 
     async def publish_files(self) -> list[str]:
         """Take the mapping files as they are now; what is wrong with them (the last good ones then stay)."""
@@ -352,11 +364,11 @@ class EventService:
         return "EVENTS_HTTP_PORT", self.settings.events_http_port
 
 
-def _look(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """What tells that mapping files changed: names, sizes, times."""
+def _look(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What tells that mapping files changed: names, files, sizes, times."""
     try:
         paths = sorted(path.iterdir()) if path.is_dir() else [path]
         stats = [(str(p), p.stat()) for p in paths if p.suffix == ".toml" or p == path]
     except OSError:
         return ()
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

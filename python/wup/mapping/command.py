@@ -26,6 +26,7 @@ from wup.mapping.console import By, Mappings, err, fail, fetch, key_of, out, pla
 from wup.mapping.file import NO_FILES, MappingFiles, parse, read
 from wup.mapping.lint import lint, load_checked
 from wup.mapping.lint_venues import lint_venues
+from wup.mapping.replace_file import replace_file
 from wup.mapping.suggest import id_of
 from wup.mapping.write import dump, dump_aggregate
 
@@ -145,14 +146,14 @@ def link_command(
         raise fail(problems)
     target = mappings if mappings.suffix == ".toml" else mappings / f"{aggregate}.toml"
     if target.exists():
-        text = target.read_text() + dump_aggregate(entry)
+        text = target.read_text(encoding="utf-8") + dump_aggregate(entry)
         wrong = parse(text, str(target))[1]
         if wrong:
             raise fail(wrong)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = dump(MappingFiles(files.version + 1, (entry,)))
-    target.write_text(text)
+    replace_file(target, text)
     out.print(
         f"{len(entry.market)} markets linked in {target}; a running event service takes it within a second"
     )
@@ -183,22 +184,29 @@ def review_command(
     for decision in decisions:
         name, _, line = decision.where.rpartition(":")
         changes.setdefault(name, []).append((int(line), decision.values))
+    if read(mappings)[0] != files:
+        # Decisions are written by line.
+        raise fail([f"{mappings} was changed meanwhile: nothing written, review again"])
     try:
-        texts = {name: reviewing.edited(Path(name).read_text(), edits) for name, edits in changes.items()}
+        texts = {
+            name: reviewing.edited(Path(name).read_text(encoding="utf-8"), edits)
+            for name, edits in changes.items()
+        }
     except reviewing.CannotEdit as error:
         raise fail([str(error)]) from None
     # All files as they would be, before one of them is touched.
     together: list[AggregateEntry] = []
     for name in files.paths:
-        parsed, wrong = parse(texts.get(name) or Path(name).read_text(), name)
+        parsed, wrong = parse(texts.get(name) or Path(name).read_text(encoding="utf-8"), name)
         problems += wrong
         together += [] if parsed is None else parsed.aggregates
     after = MappingFiles(files.version, tuple(together), files.paths)
     problems += [*lint(after, platforms()), *lint_venues(after, events)]
+    problems += reviewing.astray(files, after, {decision.where for decision in decisions})
     if problems:
         raise fail(problems)
     for name, text in texts.items():
-        Path(name).write_text(text)
+        replace_file(Path(name), text)
     out.print(f"{len(asked)} proposed legs, {len(decisions)} changes written")
 
 

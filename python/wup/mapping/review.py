@@ -13,7 +13,7 @@ from wup.mapping.catalogue import VenueMarket, rules_sha256
 from wup.mapping.write import toml_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
 
     from wup.mapping.catalogue import VenueEventRecord
@@ -116,7 +116,7 @@ def edited(text: str, changes: list[tuple[int, Mapping[str, str]]]) -> str:
     Raises:
         CannotEdit: there is no header at that line, or a value spans lines.
     """
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n")
     # From the end, so that the lines before keep their numbers.
     for number, values in sorted(changes, key=lambda change: -change[0]):
         start = number - 1
@@ -139,6 +139,28 @@ def edited(text: str, changes: list[tuple[int, Mapping[str, str]]]) -> str:
                 body[place] = line
         lines[start + 1 : end] = [*body, *gap]
     return "\n".join(lines) + ("\n" if text.endswith("\n") else "")
+
+
+def astray(before: MappingFiles, after: MappingFiles, decided: Collection[str]) -> list[str]:
+    """Where edited files say something else than before, outside the tables that were decided about."""
+    was, now = list(_tables(before)), list(_tables(after))
+    found = [
+        f"{where}: would be changed too; edit the file by hand"
+        for (where, named, said), (_, named_now, said_now) in zip(was, now, strict=False)
+        if named != named_now or (said != said_now and where not in decided)
+    ]
+    return found or ([] if len(was) == len(now) else ["legs would be added or lost; edit the file by hand"])
+
+
+def _tables(files: MappingFiles) -> Iterator[tuple[str, tuple[str, ...], object]]:
+    """Each market and leg: where it stands, what it is about, and all that it says."""
+    for aggregate in files.aggregates:
+        for market in aggregate.market:
+            yield market.where, (aggregate.id, market.key), market.tie
+            for leg in market.leg:
+                named = (aggregate.id, market.key, leg.platform, leg.event, leg.market, leg.outcome or "")
+                said = leg.model_dump(exclude={"where": True, "evidence": {"where"}, "settlement": {"where"}})
+                yield leg.where, named, said
 
 
 def _accept(leg: LegEntry, listed: VenueMarket, polarity: str, by: str, at: datetime) -> Decision:

@@ -19,6 +19,7 @@ from wup.mapping import evaluate as evaluating
 from wup.mapping.console import By, Mappings, err, fail, fetch, key_of, out, platforms, walk, wide
 from wup.mapping.file import NO_FILES, MappingFiles, SeriesEntry, SeriesSide, parse, read
 from wup.mapping.lint import lint
+from wup.mapping.replace_file import replace_file
 from wup.mapping.series import template
 from wup.mapping.subjects import alike
 from wup.mapping.suggest import Suggestion, suggest
@@ -136,8 +137,14 @@ def _append(
 
     What would not be read back whole is not written.
     """
-    before = target.read_text() if target.exists() else dump(MappingFiles(files.version + 1))
-    lines = before.splitlines()
+    before = target.read_text(encoding="utf-8") if target.exists() else dump(MappingFiles(files.version + 1))
+    lines = before.split("\n")
+    if without:
+        now, wrong = parse(before, str(target))
+        entries = () if now is None else (*now.aggregates, *now.series)
+        if wrong or not all(entry in entries for entry in without):
+            # They are taken out by line.
+            raise fail([f"{target} was changed meanwhile: nothing written, run it again"])
     for entry in sorted(without, key=lambda e: -_line(e)):
         start = _line(entry) - 1
         end = next((i for i in range(start + 1, len(lines)) if _TABLE.match(lines[i])), len(lines))
@@ -151,7 +158,7 @@ def _append(
     if wrong:
         raise fail(wrong)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text)
+    replace_file(target, text)
 
 
 def _line(entry: AggregateEntry | SeriesEntry) -> int:
@@ -186,10 +193,10 @@ def eval_command(
         _eval_tables(found)
     listed = evaluating.error_list(found.errors)
     if write_errors is not None:
-        write_errors.write_text(listed)
+        write_errors.write_text(listed, encoding="utf-8")
     if errors is not None:
         try:
-            known = errors.read_text()
+            known = errors.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise fail([f"{errors}: cannot be read: {error}"]) from None
         ours, theirs = set(listed.splitlines()), set(known.splitlines())
