@@ -37,7 +37,7 @@ from wup.recorder.stream import MappingLog, capture
 from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from wup.bus import Bus
     from wup.config import EnvSettings, Settings
@@ -119,25 +119,34 @@ class Process:
 
     def metrics(self, default_port: int) -> int:
         """Serve Prometheus metrics on METRICS_HOST, which is this machine unless set, and beside them
-        `/healthz` and `/readyz`; the port.
+        `/healthz`, `/readyz` and `/legs`; the port.
 
         Raises:
             PortInUse: METRICS_PORT is taken.
         """
         port = self.settings.metrics_port if self.settings.metrics_port is not None else default_port
         try:
-            server = MetricsServer(self.settings.metrics_host, port, REGISTRY, self.health, self._unready)
+            server = MetricsServer(
+                self.settings.metrics_host, port, REGISTRY, self.health, self._unready, self._legs
+            )
         except OSError as error:
             raise PortInUse("METRICS_PORT", self.settings.metrics_host, port) from error
         self._stack.callback(server.stop)
         return server.port
 
     def health(self) -> dict[str, object]:
-        """The bus, and what each venue's connections are doing (read from another thread)."""
+        """The bus, what each venue's connections are doing, and how its legs stand (read from another
+        thread)."""
         found: dict[str, object] = {"bus": self.bus.connected}
         if self.aggregator is not None:
             found["venues"] = self.aggregator.health()
+        if self.normalizer is not None:
+            found["normalizer"] = self.normalizer.health()
         return found
+
+    def _legs(self, platform: str | None, asset: str | None) -> Iterator[dict[str, Any]] | None:
+        """Leg by leg (read from another thread); None where no legs are normalised."""
+        return None if self.normalizer is None else self.normalizer.legs(platform, asset)
 
     def _unready(self) -> list[str]:
         reasons = [] if self.bus.connected else ["bus_disconnected"]

@@ -475,6 +475,42 @@ def test_a_fault_in_a_timer_costs_its_own_connection_only() -> None:
     assert feed.reader.state[A] == "live"
 
 
+def test_a_timer_that_goes_on_failing_is_told_once_a_leg() -> None:
+    """A leg's leaving is one verdict record however often the timer fails; after its next whole book, and on
+    another connection, it is told again."""
+    feed = Feed(K, K2)
+
+    def fault(_: int) -> list[object]:
+        raise ZeroDivisionError("nobody expected this")
+
+    def begin(connection: str) -> None:
+        feed.open("kalshi", connection)
+        feed.frame("kalshi", snapshot(A, 1, LEVELS), connection)
+        feed.frame("kalshi", snapshot(B, 2, LEVELS), connection)
+        normaliser = feed.engine._connections["kalshi", connection].normaliser
+        normaliser.timer = fault  # type: ignore[method-assign,assignment]
+
+    def fail() -> None:
+        for _ in range(200):
+            feed.wait(0.05)
+
+    begin("c1")
+    fail()
+    both = [("kalshi", "c1", asset, "resync", "gap") for asset in (A, B)]
+    assert feed.verdicts == both
+    assert feed.repairs.count(("kalshi", (A, B), "gap", "c1")) == 1
+    assert feed.repairs.count(("kalshi", (), "unrepaired", "c1")) == 2
+    feed.frame("kalshi", snapshot(A, 3, LEVELS))
+    assert feed.reader.state == {A: "live", B: "resync"}
+    fail()
+    assert feed.verdicts == [*both, both[0]]
+    assert feed.reader.state == {A: "resync", B: "resync"}
+    feed.record("close", "kalshi", "c1", {"why": "disconnected"})
+    begin("c2")
+    fail()
+    assert feed.verdicts[3:] == [("kalshi", "c2", asset, "resync", "gap") for asset in (A, B)]
+
+
 def test_a_timers_fault_is_the_same_in_a_replay() -> None:
     """An engine that has the live one's verdicts and no timers says the same messages."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wup._core import VenueBook
     from wup.model import Instrument
-    from wup.venues.base import Normaliser, Output, Venue
+    from wup.venues.base import LegCheck, Normaliser, Output, Venue
 
 NORMALISERS: dict[str, type[KalshiNormaliser] | type[PolymarketNormaliser]] = {
     "kalshi": KalshiNormaliser,
@@ -42,14 +42,23 @@ class Twin:
         kind = NORMALISERS[platform]
         self.native: Normaliser = kind(open_info, instruments, native=True)
         self.reference: Normaliser = kind(open_info, instruments, native=False)
-        self.checks = self.native.checks
         self._read = read
+
+    @property
+    def checks(self) -> Mapping[str, int]:
+        return self.native.checks
+
+    def check(self, asset_id: str) -> LegCheck | None:
+        found = self.native.check(asset_id)
+        assert found == self.reference.check(asset_id)
+        return found
 
     def _same(self, ours: list[Output], theirs: list[Output], raw: bytes = b"") -> list[Output]:
         assert ours == theirs, f"the decoders differ at {raw[:2000]!r}"
         assert self.native.checks == self.reference.checks
         named = {output.asset_id for output in ours if isinstance(output, BookChanged | BookReplaced)}
         for asset in named:
+            self.check(asset)
             one, other = self.native.book(asset), self.reference.book(asset)
             if one is None or other is None:
                 assert one is other, f"{asset} at {raw[:2000]!r}"

@@ -88,15 +88,18 @@ class Deadlines:
         platform = connection.platform
         self._bad(platform, "timer_failed", repr(error))
         try:
-            assets = connection.distrust(self._bad)
+            # A timer that fails does so again and again: each leg's leaving is said once.
+            assets = [one for one in connection.distrust(self._bad) if one not in connection.told]
+            connection.told.update(assets)
             for asset_id in assets:
                 self._leave(connection, asset_id, "resync", "gap", now_us)
             if now_us >= connection.replace_us:
                 connection.replace_us = now_us + FAILED_US
                 self._repair(platform, (), "unrepaired", connection.name)
-            # What a replay does when it is told.
-            doubts = connection.normaliser.doubt(assets, "gap", now_us)
-            self._showing.outputs(connection, doubts, now_us, now_us)
+            if assets:
+                # What a replay does when it is told.
+                doubts = connection.normaliser.doubt(assets, "gap", now_us)
+                self._showing.outputs(connection, doubts, now_us, now_us)
         except Exception as second:
             # Nothing can be told any more; the legs of the other connections still must be looked after.
             self._bad(platform, "timer_failed", repr(second))

@@ -14,6 +14,7 @@ from wup import subjects
 from wup.normalizer import encode
 from wup.normalizer.deadlines import Deadlines
 from wup.normalizer.followed import Followed
+from wup.normalizer.health import Health
 from wup.normalizer.legs import STATES, STATUS_REASONS, Connection
 from wup.normalizer.showing import Showing
 
@@ -66,6 +67,7 @@ class Engine:
         self._deadlines = Deadlines(
             self._assets, self._connections, self._showing, repair, bad, verdict, self._close
         )
+        self.health = Health(self._assets, self._connections, bad)
         self._opened = 0
         self._ticks = 0
         self._done: dict[tuple[str, str], int] = {}
@@ -180,6 +182,7 @@ class Engine:
         for verdict, count in connection.normaliser.checks.items():
             key = (connection.platform, verdict)
             self._done[key] = self._done.get(key, 0) + count
+        self.health.closing(connection)
         try:
             outputs = connection.normaliser.closed(why)
         except Exception as error:

@@ -10,7 +10,7 @@ from wup._core import Writer
 if TYPE_CHECKING:
     from wup.model import Instrument, LegState
     from wup.normalizer.showing import Bad
-    from wup.venues.base import Normaliser
+    from wup.venues.base import LegCheck, Normaliser
 
 STATES = frozenset(("syncing", "live", "resync", "down", "halted", "closed"))
 STATUS_REASONS = frozenset(
@@ -46,6 +46,7 @@ class Asset:
         "n",
         "owed",
         "owner",
+        "past_check",
         "recv_us",
         "result",
         "state",
@@ -69,6 +70,8 @@ class Asset:
         self.venue_us: int | None = None
         self.recv_us: int | None = None
         self.touched_us = 0
+        self.past_check: LegCheck | None = None
+        """What the checks on connections that are closed said."""
 
 
 class Connection:
@@ -76,6 +79,7 @@ class Connection:
 
     `live`: assets whose whole book came on this connection and that nothing has put in doubt since.
     `doubted`: assets of which a frame was lost on the way, until their next whole book.
+    `told`: assets of which a verdict said that a fault of ours took them, until their next whole book.
     `silent`: its marks stopped; nothing of it is shown until they come again.
     `replace_us`: before this another connection is not asked for again.
     """
@@ -91,6 +95,7 @@ class Connection:
         "platform",
         "replace_us",
         "silent",
+        "told",
     )
 
     def __init__(self, name: str, platform: str, normaliser: Normaliser, order: int) -> None:
@@ -103,6 +108,7 @@ class Connection:
         # messages would come in another order than the live ones.
         self.live: dict[str, None] = {}
         self.doubted: set[str] = set()
+        self.told: set[str] = set()
         self.marks_us: int | None = None
         self.silent = False
         self.replace_us = 0

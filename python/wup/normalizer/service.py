@@ -20,7 +20,7 @@ from wup.raw import Meta, read_meta
 from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from wup.bus import Bus, Message
     from wup.bus.base import Subscription
@@ -81,6 +81,14 @@ class NormalizerService:
     def set_table(self, table: MappingTable) -> None:
         """Follow exactly the table's assets from now on."""
         self.engine.set_table(table)
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Per platform: legs by state, and by the last verdict of their checks (from any thread)."""
+        return self.engine.health.summary(self._now_us())
+
+    def legs(self, platform: str | None = None, asset: str | None = None) -> Iterator[dict[str, Any]]:
+        """Each followed leg: its state, the connection that shows it, its check (from any thread)."""
+        return self.engine.health.legs(self._now_us(), platform, asset)
 
     async def start(self) -> None:
         """Subscribe, and begin timers and marks."""

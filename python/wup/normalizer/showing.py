@@ -72,6 +72,7 @@ class Showing:
                 if asset is not None and asset.state != "closed":
                     connection.live[output.asset_id] = None
                     connection.doubted.discard(output.asset_id)
+                    connection.told.discard(output.asset_id)
                     self.offer(connection, asset, now_us, output.venue_us, rx_us)
             elif isinstance(output, TradeSeen):
                 asset = assets.get(output.asset_id)

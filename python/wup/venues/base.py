@@ -94,14 +94,49 @@ class BadInput:
     asset_id: str | None = None
 
 
+@dataclass(slots=True)
+class LegCheck:
+    """How one asset's book has compared with what its venue offers to compare with, on one connection.
+
+    `kind`: what is compared, `hash` (of the whole book) or `sequence` (of the subscription's frames).
+    `verdict`: the last one, `match`, `mismatch`, `unknown` (nothing could tell) or `best_mismatch` (only the
+    reported best prices told), given at `at_us`; None and 0 before the first. The rest is how often.
+    """
+
+    kind: str
+    verdict: str | None = None
+    at_us: int = 0
+    match: int = 0
+    mismatch: int = 0
+    unknown: int = 0
+    best_mismatch: int = 0
+
+    def say(self, verdict: str, now_us: int) -> None:
+        """One more verdict."""
+        setattr(self, verdict, getattr(self, verdict) + 1)
+        self.verdict, self.at_us = verdict, now_us
+
+    def counts(self) -> dict[str, int]:
+        """How often, by verdict."""
+        return {verdict: getattr(self, verdict) for verdict in VERDICTS}
+
+
+VERDICTS = ("match", "mismatch", "unknown", "best_mismatch")
+
 Output = BookReplaced | BookChanged | TradeSeen | LegChanged | RepairWanted | BadInput
 
 
 class Normaliser(Protocol):
     """One connection's state: sequence trackers, transactions, and the book of each of its assets."""
 
-    checks: Mapping[str, int]
-    """Verifications against what the venue offers (hash, top of book) so far, by verdict."""
+    @property
+    def checks(self) -> Mapping[str, int]:
+        """Verifications against what the venue offers (hash, top of book) so far, by verdict."""
+        ...
+
+    def check(self, asset_id: str) -> LegCheck | None:
+        """What those said about one asset; None where nothing was compared. Read from another thread."""
+        ...
 
     def sent(self, raw: bytes, now_us: int) -> list[Output]:
         """A frame that the client sent: it may carry the subscription mode, or make legs leave."""

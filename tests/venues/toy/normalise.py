@@ -10,7 +10,7 @@ import orjson
 from wup._core import NumberError, VenueBook
 from wup.errors import VenueMessageError
 from wup.model import Instrument, Snapshot, VenueEvent
-from wup.venues.base import BadInput, BookReplaced, LegChanged, Output, RepairWanted
+from wup.venues.base import BadInput, BookReplaced, LegChanged, LegCheck, Output, RepairWanted
 
 
 class ToyAdapter:
@@ -78,6 +78,9 @@ class ToyNormaliser:
 
     def book(self, asset_id: str) -> VenueBook | None:
         return self._books.get(asset_id)
+
+    def check(self, asset_id: str) -> LegCheck | None:
+        return None
 
     def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
         book = self.book(asset_id)

@@ -14,7 +14,7 @@ import orjson
 from wup._core import NumberError, VenueBook, kalshi_delta, kalshi_snapshot
 from wup.errors import VenueMessageError
 from wup.model import Control, Increment, Snapshot, State, Trade
-from wup.venues.base import BadInput, LegChanged, TradeSeen
+from wup.venues.base import BadInput, LegChanged, LegCheck, TradeSeen
 from wup.venues.kalshi.adapter import BOOK_CHANNEL, KalshiAdapter, load, sequence_of
 from wup.venues.kalshi.books import KalshiBooks
 from wup.venues.kalshi.sequence import Sequences
@@ -133,7 +133,7 @@ class KalshiNormaliser(KalshiBooks):
         delta = kalshi_delta(raw, self._adapter.use_yes_price)
         if delta is not None:
             sid, seq, ticker, side, price, change, venue_us = delta
-            if self._sequences.next(sid, seq, raw) or self._track(sid, seq, raw, now_us, out):
+            if self._sequences.next(sid, seq, raw, now_us) or self._track(sid, seq, raw, now_us, out):
                 self._increment(ticker, side, price, change, venue_us, sid, now_us, out)
             return True
         whole = kalshi_snapshot(raw, self._adapter.use_yes_price)
@@ -146,9 +146,9 @@ class KalshiNormaliser(KalshiBooks):
 
     def _track(self, sid: int, seq: int, raw: bytes, now_us: int, out: list[Output]) -> bool:
         """Count one numbered frame, whatever its type; False: it is not to be used."""
-        if self._sequences.next(sid, seq, raw):
+        if self._sequences.next(sid, seq, raw, now_us):
             return True
-        use, gap = self._sequences.irregular(sid, seq, raw, out)
+        use, gap = self._sequences.irregular(sid, seq, raw, now_us, out)
         if gap and self._channels.get(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
             self._doubt(self._of(sid), "seq_gap", now_us, out)
         return use
@@ -251,6 +251,23 @@ class KalshiNormaliser(KalshiBooks):
         self._sequences.clear()
         self._channels.clear()
         return out
+
+    def check(self, asset_id: str) -> LegCheck | None:
+        """What the sequence of a market's subscription says: a gap is a mismatch until the next snapshot."""
+        market = self._markets.get(asset_id)
+        if market is None:
+            return None
+        found = self._sequences.of(market.sid)
+        if found is None:
+            return LegCheck("sequence")
+        torn = not market.valid and market.why == "seq_gap"
+        return LegCheck(
+            "sequence",
+            "mismatch" if torn else "match" if found.counted else None,
+            found.gap_us if torn else found.at_us,
+            match=found.counted,
+            mismatch=found.gaps,
+        )
 
     def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
         """Levels, sid and its last number."""

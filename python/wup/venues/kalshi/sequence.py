@@ -10,31 +10,52 @@ if TYPE_CHECKING:
     from wup.venues.base import Output
 
 
+class Sequence:
+    """One sid's: its last number, the frame that carried it, and what was found in it so far."""
+
+    __slots__ = ("at_us", "counted", "gap_us", "gaps", "last", "raw")
+
+    def __init__(self, last: int, raw: bytes, at_us: int) -> None:
+        self.last = last
+        self.raw = raw
+        self.counted = 0
+        """Frames that came in their order, the latest at `at_us`."""
+        self.at_us = at_us
+        self.gaps = 0
+        """Frames that did not, the latest at `gap_us`."""
+        self.gap_us = 0
+
+
 class Sequences:
-    """The last number of each sid of a connection, and the frame that carried it.
+    """The sequence of each sid of a connection.
 
     `use`: the frame is to be read. `gap`: what was shown is no longer known.
     """
 
-    __slots__ = ("_ended", "_frames", "_last")
+    __slots__ = ("_ended", "_sids")
 
     def __init__(self) -> None:
-        self._last: dict[int, int] = {}
-        self._frames: dict[int, bytes] = {}
+        self._sids: dict[int, Sequence] = {}
         # Subscriptions that the venue ended: whatever still comes with their sid is from before.
         self._ended: set[int] = set()
 
-    def next(self, sid: int, seq: int, raw: bytes) -> bool:
+    def next(self, sid: int, seq: int, raw: bytes, now_us: int) -> bool:
         """Whether the frame is simply the next one, or the first one that we see; it is counted then."""
-        last = self._last.get(sid)
-        # Joined mid-stream nothing is lost: books begin with a snapshot.
-        if (last is None and sid not in self._ended) or seq - 1 == last:
-            self._last[sid] = seq
-            self._frames[sid] = raw
-            return True
-        return False
+        known = self._sids.get(sid)
+        if known is None:
+            if sid in self._ended:
+                return False
+            # Joined mid-stream nothing is lost: books begin with a snapshot.
+            known = self._sids[sid] = Sequence(seq, raw, now_us)
+        elif seq - 1 != known.last:
+            return False
+        known.last = seq
+        known.raw = raw
+        known.counted += 1
+        known.at_us = now_us
+        return True
 
-    def irregular(self, sid: int, seq: int, raw: bytes, out: list[Output]) -> tuple[bool, bool]:
+    def irregular(self, sid: int, seq: int, raw: bytes, now_us: int, out: list[Output]) -> tuple[bool, bool]:
         """(use, gap) of a frame that is not simply the next one; it is counted (section 2.4).
 
         The same frame again is a repeat. Another frame with that number, or a lower one, means that the
@@ -44,25 +65,32 @@ class Sequences:
         if sid in self._ended:
             out.append(BadInput("ended_subscription", f"sid {sid} seq {seq}"))
             return False, False
-        last = self._last[sid]
-        if seq == last and raw == self._frames[sid]:
+        known = self._sids[sid]
+        last = known.last
+        if seq == last and raw == known.raw:
             out.append(BadInput("repeated_sequence", f"sid {sid} seq {seq}"))
             return False, False
-        self._last[sid] = seq
-        self._frames[sid] = raw
+        known.last = seq
+        known.raw = raw
+        known.gaps += 1
+        known.gap_us = now_us
         kind = "sequence_gap" if seq > last else "sequence_reset"
         out.append(BadInput(kind, f"sid {sid}: {last} then {seq}"))
         return seq > last, True
 
     def last(self, sid: int) -> int | None:
         """The last number counted."""
-        return self._last.get(sid)
+        known = self._sids.get(sid)
+        return None if known is None else known.last
+
+    def of(self, sid: int | None) -> Sequence | None:
+        """What is known of a sid."""
+        return None if sid is None else self._sids.get(sid)
 
     def resume(self, sid: int, seq: int) -> None:
         """A reader who begins in the middle is told the last number, unless it has counted itself."""
-        if sid not in self._last and sid not in self._ended:
-            self._last[sid] = seq
-            self._frames[sid] = b""
+        if sid not in self._sids and sid not in self._ended:
+            self._sids[sid] = Sequence(seq, b"", 0)
 
     def begin(self, sid: int) -> None:
         """The venue began a subscription with this sid, maybe not for the first time."""
@@ -70,12 +98,10 @@ class Sequences:
 
     def end(self, sid: int) -> None:
         """The venue ended it."""
-        self._last.pop(sid, None)
-        self._frames.pop(sid, None)
+        self._sids.pop(sid, None)
         self._ended.add(sid)
 
     def clear(self) -> None:
         """The connection is gone, and sids mean nothing any more."""
-        self._last.clear()
-        self._frames.clear()
+        self._sids.clear()
         self._ended.clear()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from wup.model import Instrument, Side
-    from wup.venues.base import Output
+    from wup.venues.base import LegCheck, Output
 
 FIRST_BOOK_US = 8_000_000
 TRANSACTION_US = 250_000
@@ -52,8 +52,22 @@ class PolymarketBooks:
         self._facts_come = False
         # Tokens with a deadline: the timer looks at these only.
         self._due: dict[str, Token] = {}
-        self._checks = {"match": 0, "mismatch": 0, "unknown": 0}
-        self.checks: Mapping[str, int] = self._checks
+        # Verdicts by asset: a token is forgotten with its subscription, what was found is not.
+        self._found: dict[str, LegCheck] = {}
+
+    @property
+    def checks(self) -> Mapping[str, int]:
+        """Verdicts about all tokens."""
+        total = {"match": 0, "mismatch": 0, "unknown": 0}
+        for check in list(self._found.values()):
+            for verdict, count in check.counts().items():
+                if count:
+                    total[verdict] = total.get(verdict, 0) + count
+        return total
+
+    def check(self, asset_id: str) -> LegCheck | None:
+        """Verdicts about one token."""
+        return self._found.get(asset_id)
 
     def _forget(self, asset: str) -> Token | None:
         token = self._tokens.pop(asset, None)
@@ -101,7 +115,8 @@ class PolymarketBooks:
             return None
         if market is None:
             market = self._markets[market_key] = Market(market_key)
-        token = Token(asset, market, mirror=MIRROR_OF in instrument.facts)
+        token = Token(asset, market, mirror=MIRROR_OF in instrument.facts, check=self._found.get(asset))
+        self._found[asset] = token.check
         market.tokens.append(token)
         self._tokens[asset] = token
         return token
@@ -179,7 +194,7 @@ class PolymarketBooks:
             market.last, market.last_us, market.last_known = last, token.venue_us, False
         token.verified = False
         if token.expected is None or self._hash_check == "off":
-            self._checks["unknown"] += 1
+            token.check.say("unknown", now_us)
             return
         # The first book carries all that goes into the hash, and so must what answers a repair.
         fresh = bool(tick and last) or not token.valid
@@ -191,7 +206,7 @@ class PolymarketBooks:
             market.prove()
         elif fresh:
             self._unproven(token, out)
-        self._checks["match" if token.verified else "unknown"] += 1
+        token.check.say("match" if token.verified else "unknown", now_us)
         if not token.verified and not market.unprovable:
             # The trade that made this book may still be on its way.
             token.doubt_us = now_us if doubt_us is None or market.proven else doubt_us
@@ -256,7 +271,13 @@ class PolymarketBooks:
         whole = top is not False and not token.open and token.doubt_us is None
         if whole and (not provable or token.matches()):
             # Nearly every change: a transaction of one message, proven where it can be.
-            self._checks["match" if provable else "unknown"] += 1
+            if provable:
+                check = token.check
+                check.match += 1
+                check.verdict = "match"
+                check.at_us = now_us
+            else:
+                self._unchecked(token, now_us)
             token.verified = provable
             if (bids or asks) and not token.mirror:
                 out.append(BookChanged(token.id, bids, asks, token.venue_us))
@@ -269,7 +290,7 @@ class PolymarketBooks:
         """Show the transaction if it is whole, else wait for the rest of it."""
         if provable:
             if top is not False and (token.matches() or token.explain_trade()):
-                self._checks["match"] += 1
+                token.check.say("match", now_us)
                 token.verified = True
                 token.doubt_us = None
                 self._show(token, out)
@@ -279,7 +300,7 @@ class PolymarketBooks:
         else:
             shown = top is not False
         if shown:
-            self._checks["unknown"] += 1
+            self._unchecked(token, now_us)
             token.verified = False
             self._show(token, out)
             return
@@ -287,6 +308,13 @@ class PolymarketBooks:
             token.open = True
             token.open_due_us = now_us + TRANSACTION_US
             self._due[token.id] = token
+
+    def _unchecked(self, token: Token, now_us: int) -> None:
+        """A change that no hash could prove; one that was not looked at takes back no verdict."""
+        if self._hash_check == "sampled" and token.market.proven and token.expected is not None:
+            token.check.unknown += 1
+        else:
+            token.check.say("unknown", now_us)
 
     def _provable(self, token: Token) -> bool:
         if not token.market.proven or token.expected is None:
@@ -311,7 +339,7 @@ class PolymarketBooks:
         without notice, or a loss.
         """
         if self._provable(token) and token.top_fits() is not False and token.explain_tick():
-            self._checks["match"] += 1
+            token.check.say("match", now_us)
             self._show(token, out)
             return
         self._unwhole(token, now_us, out)
@@ -319,20 +347,20 @@ class PolymarketBooks:
     def _unwhole(self, token: Token, now_us: int, out: list[Output]) -> None:
         """A transaction that never became whole, by its hash or else by the best prices."""
         if self._hash_check != "off" and token.market.proven and token.expected is not None:
-            self._checks["mismatch"] += 1
+            token.check.say("mismatch", now_us)
             self._doubt([token.id], "hash_mismatch", now_us, out)
         else:
-            self._checks["best_mismatch"] = self._checks.get("best_mismatch", 0) + 1
+            token.check.say("best_mismatch", now_us)
             self._doubt([token.id], "gap", now_us, out)
 
-    def _explained(self, market: Market, price: str, out: list[Output]) -> None:
+    def _explained(self, market: Market, price: str, now_us: int, out: list[Output]) -> None:
         """The trade that hashes were waiting for may have come, with `price`."""
         for token in market.tokens:
             doubted = token.doubt_us is not None
             if not token.valid or not (token.open or doubted) or token.top_fits() is False:
                 continue
             if token.matches() or (doubted and token.explain(price, self._instruments[token.id])):
-                self._checks["match"] += 1
+                token.check.say("match", now_us)
                 token.verified = True
                 token.doubt_us = None
                 market.prove()
@@ -355,7 +383,7 @@ class PolymarketBooks:
                 # Never shown by the clock: what a clock decides, replay must be told (wire.md section 6).
                 self._unwhole(token, now_us, out)
             elif token.doubt_us is not None and token.doubt_us + DOUBT_US <= now_us:
-                self._checks["mismatch"] += 1
+                token.check.say("mismatch", now_us)
                 self._doubt([token.id], "hash_mismatch", now_us, out)
             elif token.wait_due_us is not None and token.wait_due_us <= now_us:
                 why, wait_us = self._repairs.ask(token.id, token.why, now_us)

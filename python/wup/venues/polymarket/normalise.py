@@ -97,7 +97,7 @@ class PolymarketNormaliser(PolymarketBooks):
                 elif isinstance(event, Snapshot):
                     self._snapshot(event, now_us, out)
                 elif isinstance(event, Trade):
-                    self._trade(event, out)
+                    self._trade(event, now_us, out)
                 elif isinstance(event, State):
                     self._state(event, out)
                 elif isinstance(event, Control):
@@ -184,7 +184,7 @@ class PolymarketNormaliser(PolymarketBooks):
         named = [asset for asset in self._tokens if f'"{asset}"' in text]
         self._doubt(named or list(self._tokens), "gap", now_us, out)
 
-    def _trade(self, event: Trade, out: list[Output]) -> None:
+    def _trade(self, event: Trade, now_us: int, out: list[Output]) -> None:
         token = self._tokens.get(event.asset_id)
         if token is None:
             if event.asset_id not in self._instruments:
@@ -203,7 +203,7 @@ class PolymarketNormaliser(PolymarketBooks):
         if newer and market.last is not None:
             market.last, market.last_us, market.last_known = event.price, traded_us, False
         # Also the price of an older one may be what a book's hash is made with.
-        self._explained(market, event.price, out)
+        self._explained(market, event.price, now_us, out)
         if token.mirror:
             return
         if size is None:

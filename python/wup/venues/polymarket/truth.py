@@ -12,6 +12,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from wup._core import NumberError, VenueBook
+from wup.venues.base import LegCheck
 from wup.venues.numbers import complement, shortest
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Token:
         "best_ask",
         "best_bid",
         "book",
+        "check",
         "checked",
         "closed",
         "doubt_us",
@@ -101,8 +103,9 @@ class Token:
         "why",
     )
 
-    def __init__(self, asset_id: str, market: Market, *, mirror: bool) -> None:
+    def __init__(self, asset_id: str, market: Market, *, mirror: bool, check: LegCheck | None = None) -> None:
         self.id = asset_id
+        self.check = LegCheck("hash") if check is None else check
         self.market = market
         self.mirror = mirror
         self.book = VenueBook()
