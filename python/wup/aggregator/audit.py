@@ -3,8 +3,9 @@
 A sample of the followed books is compared all the time, the busiest often and each of the others in its turn,
 within the venue's limits and spread over the time there is. The normalizer, which knows the books, compares
 (`wup.normalizer.audit`); here it is decided what to ask for and what follows. Once different proves nothing:
-the book is compared again at once, and only twice different takes the leg to `resync`, as a verdict on the
-bus like every decision that a clock or a failure makes, so that a recording holds it.
+the book is compared again, and only twice different takes the leg to `resync`, as a verdict on the bus like
+every decision that a clock or a failure makes, so that a recording holds it. Where most of a slice is twice
+different, one book alone is tried: the others follow only if its fresh book really is another one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from wup.raw import Meta
 from wup.venues.base import VenueUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from wup.aggregator.group import Group
     from wup.bus import Bus
@@ -42,6 +43,10 @@ ANSWER_S = 5.0
 HELD_S = 30.0
 """After a verdict the same book is left alone for so long, doubled each time it is still wrong."""
 LONGEST_HELD_S = 900.0
+UNDATED_S = 2.0
+"""Until an answer without the venue's time is asked for again: the same late answer would only repeat it."""
+DOUBT_S = 300.0
+"""After a book was taken away for nothing, no further one is tried for so long."""
 _NOBODY = "none.0"
 _WRONG = ("different", "silent")
 
@@ -67,6 +72,13 @@ class Auditor:
         self._platform = group.venue.name
         self._every_s = group.limits.audit_s
         self._around_s = min(AROUND_S, self._every_s / 4)
+        self._undated_s = min(UNDATED_S, self._every_s / 4)
+        self._fresh_s = min(group.limits.first_book_s, self._every_s / 2)
+        """In which a condemned book's fresh one comes."""
+        self._undated: set[str] = set()
+        """Assets whose last answer had no time."""
+        self._trying = False
+        self._doubted_until = 0.0
         self._number = 0
         self._turn = 0.0
         """How far through the books the turn of all is, as a share of one round."""
@@ -100,6 +112,7 @@ class Auditor:
         """What to compare now: the busiest, and of the others those whose turn it is."""
         activity, now = self._group.activity, self._clock.monotonic()
         known = sorted(self._group.assets())
+        self._undated.intersection_update(known)
         for asset in self._strikes.keys() - set(known):
             del self._strikes[asset]
         ready = [asset for asset in known if asset not in self._strikes or self._strikes[asset].until <= now]
@@ -126,19 +139,59 @@ class Auditor:
         moving = sum(verdict == "different" for verdict in first.values())
         if moving > max(5, len(first) // 2):
             # Streams that bring changes are not all wrong at once: what REST says is not what is now.
-            logs.bad_input("aggregator", self._platform, "rest_in_doubt", f"{moving} of {len(first)} differ")
+            self._doubt(f"{moving} of {len(first)} differ")
             return
+        if not self._undated.isdisjoint(suspects):
+            await asyncio.sleep(self._undated_s)
         second = await self._compare(suspects)
-        for asset in suspects:
-            again = second.get(asset)
-            if again in _WRONG:
-                self._condemn(asset, "venue_silent" if again == "silent" else "gap")
+        wrong = {asset: second[asset] for asset in suspects if second.get(asset) in _WRONG}
+        compared = sum(verdict == "same" or verdict in _WRONG for verdict in first.values())
+        if 2 * len(wrong) > compared:
+            await self._try_one(wrong, compared)
+        else:
+            for asset, verdict in wrong.items():
+                self._condemn(asset, _why(verdict))
 
-    async def _compare(self, assets: Sequence[str]) -> dict[str, str]:
-        """A verdict for each asset that could be compared (`wup.normalizer.audit`)."""
+    async def _try_one(self, wrong: Mapping[str, str], compared: int) -> None:
+        """Either a whole subscription is mute or REST is not what it seems: one book's fresh one tells."""
+        if self._trying or self._clock.monotonic() < self._doubted_until:
+            self._doubt(f"{len(wrong)} of {compared} wrong")
+            return
+        # A book about which nothing comes has not changed by itself either.
+        tried = next((asset for asset, verdict in wrong.items() if verdict == "silent"), next(iter(wrong)))
+        self._trying = True
+        try:
+            third = await self._compare(list(wrong), condemned=(tried, _why(wrong[tried])))
+        finally:
+            self._trying = False
+        found = third.get(tried)
+        # Another book without a message in between: the stream was mute, whatever REST says by now.
+        if found == "same" or (found == "replaced" and wrong[tried] == "silent"):
+            for asset in wrong:
+                if asset != tried and third.get(asset) in _WRONG:
+                    self._condemn(asset, _why(third[asset]))
+        else:
+            self._doubted_until = self._clock.monotonic() + DOUBT_S
+            self._doubt(f"{len(wrong)} of {compared} wrong, and {tried} was {found} by its fresh book")
+
+    def _doubt(self, detail: str) -> None:
+        logs.bad_input("aggregator", self._platform, "rest_in_doubt", detail)
+
+    async def _compare(
+        self, assets: Sequence[str], condemned: tuple[str, str] | None = None
+    ) -> dict[str, str]:
+        """A verdict for each asset that could be compared (`wup.normalizer.audit`).
+
+        Args:
+            condemned: an asset that is taken to `resync` while it is watched, and why; its fresh book is
+                waited for.
+        """
         self._number += 1
         audit, subject = f"{id(self):x}-{self._number}", subjects.audit(self._platform)
         self._bus.publish(subject, orjson.dumps({"audit": audit, "watch": assets}))
+        if condemned is not None:
+            self._condemn(*condemned)
+            await asyncio.sleep(self._fresh_s)
         await asyncio.sleep(self._around_s)
         try:
             books = await self._source.books(assets)
@@ -146,6 +199,8 @@ class Auditor:
             AUDITS.labels(self._platform, "unanswered").inc(len(assets))
             logs.bad_input("aggregator", self._platform, "audit_unanswered", str(error))
             return {}
+        self._undated.difference_update(assets)
+        self._undated.update(book.asset_id for book in books if book.venue_us is None)
         await asyncio.sleep(self._around_s)
         request = orjson.dumps({"audit": audit, "books": {book.asset_id: _fields(book) for book in books}})
         try:
@@ -177,6 +232,10 @@ class Auditor:
         self._bus.publish(subjects.raw_connection(self._platform, _NOBODY), body, meta.headers())
         if strikes.count > 1:
             self._group.move_away(asset, why)
+
+
+def _why(verdict: str) -> str:
+    return "venue_silent" if verdict == "silent" else "gap"
 
 
 def _fields(book: RestBook) -> dict[str, object]:

@@ -27,8 +27,12 @@ KEPT_S = 30.0
 MESSAGES = 20_000
 """Of one asset in one audit; a book that changes more often is not compared."""
 
-AuditVerdict = Literal["same", "silent", "different", "older", "not_live", "too_busy"]
-"""`silent`: different, and no message came; `older`: the answer is from before the watch began."""
+AuditVerdict = Literal[
+    "same", "silent", "different", "older", "not_live", "replaced", "unfounded", "too_busy"
+]
+"""`silent`: different, and no message came; `older`: the answer is from before the watch began; the leg left
+and came back: `unfounded` when its fresh book is what had been shown, `replaced` when it is another, and also
+not what REST says."""
 
 Book = dict[tuple[str, str], str]
 """(side, price) -> size."""
@@ -56,12 +60,16 @@ class Journal:
         wrong = {key for key in shown.keys() | rest.keys() if shown.get(key) != rest.get(key)}
         same = not wrong
         moved = False
+        left: Book | None = None
+        live = True
         for raw in self.messages:
             message: dict[str, Any] = orjson.loads(raw)
             kind = message["type"]
             if kind == "state":
                 if message["state"] != "live":
-                    return "not_live"
+                    if left is None:
+                        left = shown
+                    live = same = False
             elif kind == "update":
                 moved = True
                 for key, size in cells(message["bids"], message["asks"]).items():
@@ -77,9 +85,16 @@ class Journal:
                 moved = True
                 shown = cells(message["bids"], message["asks"])
                 wrong = {key for key in shown.keys() | rest.keys() if shown.get(key) != rest.get(key)}
-            same = same or not wrong
+                if left == shown and not live:
+                    return "unfounded"
+                live = True
+            same = same or (live and not wrong)
+        if not live:
+            return "not_live"
         if same:
             return "same"
+        if left is not None:
+            return "replaced"
         if rest_us is not None and self.venue_us is not None and rest_us < self.venue_us:
             return "older"
         return "different" if moved else "silent"
