@@ -85,6 +85,8 @@ CLOSED = 2
 # A frame that did not arrive, or not so that it could be read, or that lies about the book.
 # Frames of a mixed array wait for one another.
 LOSSES = frozenset(["drop", "silence", "mute", "malformed", "truncate", "reorder", "negative", "mixed_array"])
+# Frames that hold nothing of a book: their loss excuses no difference.
+BOOKLESS = frozenset(["trade", "ticker", "best", "tick", "lifecycle"])
 # What no input may ever cause.
 OUR_FAULTS = frozenset(["normaliser_error", "timer_failed"])
 GRACE_US = {"kalshi": 0, "polymarket": 250_000 + TIMER_US}
@@ -300,12 +302,12 @@ class Run:
         self.compare(asset)
 
     def _lost(self) -> set[str]:
-        """Assets of which frames were lost since the last call: not to be blamed for it yet."""
+        """Assets of which something of a book was lost since the last call: not to be blamed for it yet."""
         done = self.exchange.menu.done
         lost = {
             self._asset(named)
             for fault in done[self._seen :]
-            if fault.kind in LOSSES
+            if fault.kind in LOSSES and fault.frame not in BOOKLESS
             for named in fault.assets
         } & set(self.markets)
         self._seen = len(done)
