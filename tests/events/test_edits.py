@@ -60,6 +60,10 @@ class World:
             markets.append(venue_market(name, status=status, result=result, rules=rules))
         if self.dice.random() < 0.2:
             markets.pop()
+        if self.dice.random() < 0.4:
+            # A market that other events list too.
+            shared = self.dice.randrange(2)
+            markets.append(venue_market(f"KS{shared}" if platform == "kalshi" else f"0xS{shared}"))
         return venue_event(platform, f"{platform}-{number}", *markets)
 
     def files(self) -> MappingFiles:
@@ -179,3 +183,25 @@ async def test_random_edits(world: World) -> None:
     assert versions == sorted(set(versions))
     for table in world.tables:
         whole(table)
+
+
+@pytest.mark.parametrize("world", [0], indirect=True)
+async def test_what_another_unit_holds_stays(world: World) -> None:
+    """A key that two units make is deleted when the second of them leaves, not before."""
+    one, two = "event:polymarket:one", "event:polymarket:two"
+    world.compiler.set_event(venue_event("polymarket", "one", venue_market("0x01")))
+    unit = world.compiler.units[one]
+    world.compiler.units[two] = unit
+    world.publisher.units_changed({one, two})
+    await world.publisher.settled()
+    keys = list(records.unit_records(unit))
+    assert await world.redis.exists(*keys) == len(keys)
+    del world.compiler.units[one]
+    world.publisher.units_changed({one})
+    await world.publisher.settled()
+    assert await world.redis.exists(*keys) == len(keys)
+    assert await world.redis.exists(records.home_key("polymarket", "one")) == 0
+    del world.compiler.units[two]
+    world.publisher.units_changed({two})
+    await world.publisher.settled()
+    assert await world.redis.exists(*keys) == 0

@@ -330,6 +330,45 @@ async def test_track_and_untrack(
     assert await redis.exists("event:polymarket:fed", "mapping:tracked") == 0
 
 
+async def test_a_market_of_two_events(start: Start, follow: Any, rest: VenueRest, redis: Redis) -> None:
+    """A market that two followed events list has one book and one set of keys: the first event's, also after
+    a restart that finds them in another order; when that event leaves, the other has it at once, and nothing
+    of it is deleted."""
+    rest.gamma["zed"] = gamma_event("zed", [gamma_market(5), gamma_market(6)])
+    rest.gamma["abc"] = gamma_event("abc", [gamma_market(6), gamma_market(7)])
+    market = f"0x{6:064x}"
+    hid = _core.market_hash(f"wup1|polymarket|{market}")
+    bus = LocalBus()
+    service = await start(bus)
+    follower = await follow(bus)
+    await service.track(("polymarket", "zed"))
+    await service.track(("polymarket", "abc"))
+    await follower.until(lambda t: len(t.legs) == 3)
+    zed, abc = f"polymarket-zed.{hid}.yes", f"polymarket-abc.{hid}.yes"
+    assert [x.book for x in follower.source.table.legs if x.market_id == market] == [zed]
+    assert len(service.compiler.problems()) == 1
+    await service.settled()
+    await service.stop()
+    again = await start(bus, refresh_interval_secs=0.1)
+    await again.settled()
+    assert sorted(again.tracked) == [("polymarket", "abc"), ("polymarket", "zed")]
+    assert [x.book for x in again.compiler.table(1).legs if x.market_id == market] == [zed]
+    again.untrack(("polymarket", "zed"))
+    table = await follower.until(lambda t: any(x.book == abc for x in t.legs))
+    assert assets(table) == {token(12), token(14)}
+    await again.settled()
+    keys = [f"polymarket:market:{market}", f"polymarket:token:{token(12)}", f"market:{hid}:members"]
+    assert await redis.exists(*keys) == len(keys)
+    assert await redis.exists(f"polymarket:token:{token(10)}", "aggregate:polymarket-zed") == 0
+    assert await redis.smembers("aggregate:polymarket-abc:markets") >= {hid.encode()}
+    await again.track(("polymarket", "zed"))
+    await follower.until(lambda t: len(t.legs) == 3)
+    again.untrack(("polymarket", "zed"))
+    await follower.until(lambda t: len(t.legs) == 2)
+    await again.settled()
+    assert await redis.exists(*keys) == len(keys)
+
+
 @pytest.mark.parametrize("slug", ["a.b", "a/b", "ünï-☃", "x" * 300])
 async def test_odd_slugs_are_tracked(
     start: Start, http: httpx2.AsyncClient, rest: VenueRest, slug: str

@@ -266,3 +266,48 @@ def test_new_files_recompile_everything() -> None:
     assert BOOK in table.books
     assert BOOK not in again.books
     assert len(again.legs) == 3
+
+
+def books_of(compiler: Compiler, market_id: str) -> list[str]:
+    """The aggregates under which a market has a book."""
+    return [x.book.split(".")[0] for x in compiler.table(1).legs if x.market_id == market_id]
+
+
+def test_a_market_of_two_events_has_one_book() -> None:
+    """A market that two followed events list has its book in the one that came first, whatever is fetched
+    again; it passes on when that one drops it or leaves, and the other event's problems say where it is."""
+    _, compiler = compiled("")
+    one = venue_event("polymarket", "one", venue_market("0x01"), venue_market("0x05"))
+    two = venue_event("polymarket", "two", venue_market("0x05"), venue_market("0x06"))
+    compiler.set_event(one)
+    assert compiler.set_event(two) == {"event:polymarket:two"}
+    assert books_of(compiler, "0x05") == ["polymarket-one"]
+    assert books_of(compiler, "0x06") == ["polymarket-two"]
+    (problem,) = compiler.problems()
+    assert "0x05" in problem
+    assert "under one" in problem
+    assert compiler.set_event(one) == {"event:polymarket:one"}
+    assert books_of(compiler, "0x05") == ["polymarket-one"]
+    assert compiler.contested() == {("polymarket", "0x05"): (("polymarket", "one"), ("polymarket", "two"))}
+    both = {"event:polymarket:one", "event:polymarket:two"}
+    assert compiler.set_event(venue_event("polymarket", "one", venue_market("0x01"))) == both
+    assert books_of(compiler, "0x05") == ["polymarket-two"]
+    assert compiler.problems() == []
+    compiler.set_event(one)
+    assert books_of(compiler, "0x05") == ["polymarket-two"], "who came later does not take it back"
+    assert compiler.drop_event(("polymarket", "two")) == both
+    assert books_of(compiler, "0x05") == ["polymarket-one"]
+    compiler.set_event(two)
+    assert compiler.prefer(("polymarket", "0x05"), ("polymarket", "two")) == both
+    assert books_of(compiler, "0x05") == ["polymarket-two"]
+    assert compiler.prefer(("polymarket", "0x05"), ("polymarket", "three")) == set()
+    assert compiler.prefer(("polymarket", "0x05"), ("polymarket", "two")) == set()
+
+
+def test_a_leg_owns_its_market_in_every_event() -> None:
+    """A market that a file maps has no book of its own in any event that lists it, and that is no problem."""
+    _, compiler = compiled(
+        game(TEX, POLY), kalshi(), polymarket(), venue_event("polymarket", "all", venue_market("0x01"))
+    )
+    assert books_of(compiler, "0x01") == ["mlb-tex-nyy"]
+    assert compiler.problems() == []

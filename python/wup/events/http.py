@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from wup.events.service import EventService
-    from wup.mapping.compile import EventKey
+    from wup.mapping.listing import EventKey
     from wup.mapping.unified import Aggregate, UnifiedMarket
 
 _SETTLED_S = 10.0

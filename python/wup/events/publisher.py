@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from wup.bus import Bus
     from wup.clock import Clock
     from wup.mapping.catalogue import VenueEventRecord
-    from wup.mapping.compile import Compiler, EventKey
+    from wup.mapping.compile import Compiler
+    from wup.mapping.listing import EventKey
     from wup.mapping.records import Record
 
 _GUARD_S = 2.0

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from wup.clock import Clock
     from wup.config import Settings
     from wup.mapping.catalogue import Catalogue, VenueEventRecord
-    from wup.mapping.compile import EventKey
+    from wup.mapping.listing import EventKey
 
 _FIRST_ROUND_S = 3.0
 _FILES_CHECK_S = 0.5
@@ -266,7 +266,7 @@ class EventService:
             logs.bad_input("events", key[0], "unknown_platform", f"tracked {key[0]}:{key[1]}")
             self.tracked.discard(key)
         self._follow()
-        wanted = [*self._configured, *self._files.events(), *self.tracked]
+        wanted = [*self._configured, *self._files.events(), *sorted(self.tracked)]
         for key in await store.event_keys(self.catalogues) - set(wanted):
             self._publisher.event_dropped(key)
         for key in dict.fromkeys(wanted):
@@ -286,6 +286,12 @@ class EventService:
                 await asyncio.gather(*rounds)
         except TimeoutError:
             logs.log("events").info("first round not complete, publishing what is known")
+        contested = self.compiler.contested()
+        held = await store.holders(contested)
+        followed = {key: place for place, key in enumerate(dict.fromkeys(wanted))}
+        for name, keys in contested.items():
+            first = min(keys, key=lambda key: followed.get(key, len(followed)))
+            self._publisher.units_changed(self.compiler.prefer(name, held.get(name, first)))
 
     # --- mapping files ---
 

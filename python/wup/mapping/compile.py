@@ -24,6 +24,7 @@ from wup import _core
 from wup.mapping.catalogue import VenueEventRecord, VenueMarket, rules_sha256
 from wup.mapping.contradiction import contradictions
 from wup.mapping.file import NO_FILES
+from wup.mapping.listing import EventKey, Listing, MarketName
 from wup.mapping.unified import Aggregate, Member, MemberState, UnifiedMarket, part_of, table_of
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
     from wup.mapping.file import AggregateEntry, LegEntry, MappingFiles, MarketEntry
     from wup.mapping.table import MappingTable
-
-EventKey = tuple[str, str]
-"""(platform, slug)."""
 
 _OWNING = ("confirmed", "suspended")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,7 +64,8 @@ class Compiler:
         self._events: dict[EventKey, VenueEventRecord] = {}
         self._entries: dict[str, AggregateEntry] = {}
         self._touching: dict[EventKey, list[str]] = {}
-        self._owned: set[tuple[str, str]] = set()
+        self._owned: set[MarketName] = set()
+        self._listing = Listing()
 
     def set_files(self, files: MappingFiles) -> set[str]:
         """Take new mapping files; names of all units, gone ones included."""
@@ -92,13 +91,28 @@ class Compiler:
     def set_event(self, event: VenueEventRecord) -> set[str]:
         """Take a venue event, new or newer; names of the units that may have changed."""
         key = (event.platform, event.slug)
+        heirs = self._listing.change(key, self._market_ids(key), {m.market_id for m in event.markets})
         self._events[key] = event
-        return self._touch(key)
+        return self._touch(key, *heirs)
 
     def drop_event(self, key: EventKey) -> set[str]:
         """Forget a venue event; names of the units that may have changed."""
+        heirs = self._listing.change(key, self._market_ids(key), ())
         self._events.pop(key, None)
-        return self._touch(key)
+        return self._touch(key, *heirs)
+
+    def contested(self) -> dict[MarketName, tuple[EventKey, ...]]:
+        """Markets that several followed events list, the event that has the market's own book first."""
+        return self._listing.contested()
+
+    def prefer(self, name: MarketName, key: EventKey) -> set[str]:
+        """Give a contested market's book to this event, if it lists it; names of the units that change."""
+        before = self._listing.prefer(name, key)
+        return set() if before is None else self._touch(key, before)
+
+    def _market_ids(self, key: EventKey) -> set[str]:
+        event = self._events.get(key)
+        return set() if event is None else {market.market_id for market in event.markets}
 
     def home(self, key: EventKey) -> str:
         """The aggregate id of a venue event: the first one that maps it, else its own."""
@@ -121,8 +135,8 @@ class Compiler:
                     found.append(f"{market.key!r} and {other!r} have one hash {market.hid}")
         return found
 
-    def _touch(self, key: EventKey) -> set[str]:
-        names = {_unit(key), *self._touching.get(key, ())}
+    def _touch(self, *keys: EventKey) -> set[str]:
+        names = {name for key in keys for name in (_unit(key), *self._touching.get(key, ()))}
         for name in names:
             self._compile(name)
         return names
@@ -137,7 +151,7 @@ class Compiler:
         if event is None:
             self.units.pop(name, None)
         else:
-            self.units[name] = compile_event(event, self._owned)
+            self.units[name] = compile_event(event, self._owned, self._listing)
 
 
 def _unit(key: EventKey) -> str:
@@ -203,12 +217,21 @@ def _rejections(entry: AggregateEntry) -> Iterator[tuple[str, str, str]]:
                         yield (*names, leg.reason or "rejected")
 
 
-def compile_event(event: VenueEventRecord, owned: Collection[tuple[str, str]]) -> Unit:
-    """A book of its own for every market of a followed event that no leg owns."""
+def compile_event(event: VenueEventRecord, owned: Collection[MarketName], listing: Listing) -> Unit:
+    """A book of its own for every market of a followed event that no leg owns, and that no event which was
+    followed before lists too."""
     name = _core.unmapped_aggregate(event.platform, event.slug)
     markets: list[UnifiedMarket] = []
+    problems: list[str] = []
     for market in event.markets:
         if (event.platform, market.market_id) in owned:
+            continue
+        platform, holder = listing.holder((event.platform, market.market_id))
+        if holder != event.slug:
+            problems.append(
+                f"{platform} {market.market_id} is listed by two followed events: it has one book, under "
+                f"{holder}, which was followed first, and none under {event.slug}"
+            )
             continue
         start = Member(event.platform, event.slug, market.market_id, "same", "live", 0)
         member = _venue_member(event, market, start, market.asset_id)
@@ -226,7 +249,7 @@ def compile_event(event: VenueEventRecord, owned: Collection[tuple[str, str]]) -
             )
         )
     if not markets:
-        return Unit()
+        return Unit(problems=tuple(problems))
     aggregate = Aggregate(
         id=name,
         title=event.title,
@@ -238,7 +261,7 @@ def compile_event(event: VenueEventRecord, owned: Collection[tuple[str, str]]) -
         exclusive=event.exclusive,
         source=f"{event.platform}:{event.slug}",
     )
-    return Unit(aggregate, tuple(markets))
+    return Unit(aggregate, tuple(markets), tuple(problems))
 
 
 def _status(markets: list[UnifiedMarket]) -> Literal["open", "closed", "resolved"]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from wup.mapping.catalogue import Catalogue, VenueEventRecord
-    from wup.mapping.compile import EventKey
+    from wup.mapping.listing import EventKey
 
 Mappings = Annotated[Path, typer.Option("--mappings", envvar="MAPPINGS", help="Mapping file or folder.")]
 By = Annotated[str | None, typer.Option(help="Who confirms; the login name by default.")]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from wup.mapping.catalogue import VenueEventRecord, VenueMarket
-    from wup.mapping.compile import EventKey
     from wup.mapping.file import LegEntry, MappingFiles
+    from wup.mapping.listing import EventKey
 
 
 def lint_venues(files: MappingFiles, events: Mapping[EventKey, VenueEventRecord]) -> list[str]:

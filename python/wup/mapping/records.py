@@ -216,7 +216,7 @@ def read_market(hid: str, raw: object, members: object) -> UnifiedMarket:
     body = _object(raw, _MAX_RECORD, orjson.loads)
     if not isinstance(members, dict):
         raise BadRecord(f"members: {members!r}"[:200])
-    read = [_read_member(field, value) for field, value in members.items()]
+    read = [read_member(field, value) for field, value in members.items()]
     try:
         title, label, aggregate, key = (body[name] for name in ("title", "label", "aggregate_id", "key"))
         exclusive, tie, result = body["exclusive"], body.get("tie_rule"), body.get("result")
@@ -239,7 +239,12 @@ def read_market(hid: str, raw: object, members: object) -> UnifiedMarket:
     )
 
 
-def _read_member(field: object, value: object) -> Member:
+def read_member(field: object, value: object) -> Member:
+    """One leg from its hash field and value.
+
+    Raises:
+        BadRecord: missing, no leg, too large, or another leg than its field says.
+    """
     if not isinstance(field, bytes) or not isinstance(value, bytes) or len(value) > _MAX_RECORD:
         raise BadRecord(f"member {field!r}: not text, or over {_MAX_RECORD} bytes"[:200])
     try:

@@ -8,6 +8,7 @@ again when the version moved meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from wup import logs
+from wup._core import market_hash
 from wup.errors import WupError
 from wup.mapping import records
 from wup.mapping.records import BadRecord
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from wup.mapping.catalogue import VenueEventRecord
+    from wup.mapping.listing import EventKey, MarketName
     from wup.mapping.records import Record
     from wup.mapping.unified import UnifiedMarket
 
@@ -161,6 +164,23 @@ class MappingStore:
             _, platform, slug = [*key.decode("utf-8", "replace").split(":", 2), "", ""][:3]
             if platform in platforms and slug:
                 found.add((platform, slug))
+        return found
+
+    async def holders(self, names: Iterable[MarketName]) -> dict[MarketName, EventKey]:
+        """The events under which these markets have a book of their own, as far as that is stored."""
+        wanted = list(names)
+        found: dict[MarketName, EventKey] = {}
+        for start in range(0, len(wanted), _SLICE):
+            some = wanted[start : start + _SLICE]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for platform, market in some:
+                    hid = market_hash(f"wup1|{platform}|{market}")
+                    pipe.hget(records.members_key(hid), f"{platform}:{market}")
+                answers = await pipe.execute(raise_on_error=False)
+            for (platform, market), answer in zip(some, answers, strict=True):
+                with contextlib.suppress(BadRecord):
+                    member = records.read_member(f"{platform}:{market}".encode(), answer)
+                    found[platform, market] = (platform, member.event)
         return found
 
     async def tracked(self) -> set[tuple[str, str]]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from wup.mapping.catalogue import VenueEventRecord
-    from wup.mapping.compile import EventKey
     from wup.mapping.file import LegEntry, MappingFiles, MarketEntry
+    from wup.mapping.listing import EventKey
 
 Verdict = Literal["same", "inverted", "reject", "later"]
 _HEADER = re.compile(r"^\s*\[")
