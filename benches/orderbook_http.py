@@ -177,13 +177,14 @@ async def main(rate: int, asks: int, seconds: float) -> None:
     print(machine())
     print(f"{BOOKS} books of two legs, {2 * stream.LEVELS} levels each; {rate} updates/s over NATS")
     in_thread = asyncio.get_running_loop().run_in_executor
-    async with servers.embedded_nats() as url:
+    async with servers.embedded_nats() as url, contextlib.AsyncExitStack() as stack:
         with child("--serve", url) as service:
             assert service.stdout is not None
             assert service.stdin is not None
             port = int(await in_thread(None, service.stdout.readline))
             bus = await NatsBus.connect(url, name="bench-load")
             load = stream.Load(table().legs)
+            await stack.enter_async_context(load.marking(bus))
             for start in range(0, len(load.legs), 500):
                 for leg in load.legs[start : start + 500]:
                     bus.publish(*load.message(leg, True))
@@ -224,6 +225,7 @@ async def main(rate: int, asks: int, seconds: float) -> None:
                 address = f"http://127.0.0.1:{port}/v1/books/agg-7.{7:016x}.yes"
                 command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d3s", "--latency", address]
                 print((await in_thread(None, subprocess.check_output, command)).decode())
+            await stack.aclose()
             await bus.close()
             service.stdin.close()
 

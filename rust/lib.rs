@@ -5,7 +5,8 @@
 //! - [`scan`] and [`json_text`] read JSON in place; [`normalised`] is a venue's message; [`fixed`] its exact numbers.
 //! - [`leg`] is one venue asset in a book; [`levels`] the sizes per leg at each price with their [`digest`].
 //! - [`book`] is one consolidated book, [`merge`] what a message does to it, `encode` how it speaks, [`best`] its top.
-//! - [`store`] holds all books, [`mapping`] says which assets feed them, [`marks`] proves that nothing was lost.
+//! - [`store`] holds all books, [`mapping`] says which assets feed them, [`marks`] proves that nothing was lost;
+//!   `answers` is what it is asked for, `counters` what it counts.
 //! - [`mirror`] is a client's verifying copy, [`complement`] the NO view of a message.
 //! - [`venue_book`] is one asset's own book for the adapters, [`venue_hash`] a venue's checksum over it;
 //!   [`kalshi`] and [`polymarket`] read the venues' hot frames, [`usual`] what both ask of a frame first;
@@ -14,10 +15,12 @@
 //!
 //! Everything here builds, tests and fuzzes without Python; the module `python` is the border to it.
 
+pub(crate) mod answers;
 pub mod best;
 pub mod book;
 pub mod change;
 pub mod complement;
+pub(crate) mod counters;
 pub mod digest;
 pub(crate) mod encode;
 pub mod error;

@@ -85,6 +85,20 @@ impl Store {
         }
         Ok(())
     }
+
+    /// Those of `assets` that a producer of this epoch speaks for: they are mapped, and nothing of a later epoch was
+    /// heard of them. Another's marks say nothing about what is shown.
+    #[must_use]
+    pub fn speaks_for(&self, platform: &str, epoch: i64, assets: Vec<String>) -> Vec<String> {
+        let _gate = self.gate.read();
+        let speaks = |asset: &str| {
+            let slot = self.slot_of_asset(platform, asset).ok()?;
+            let mut book = slot.lock();
+            let leg = book.leg_of(platform, asset)?;
+            Some(book.leg(leg).epoch.is_none_or(|known| known <= epoch))
+        };
+        assets.into_iter().filter(|asset| speaks(asset) == Some(true)).collect()
+    }
 }
 
 /// Reads a whole marks message before anything of it counts.

@@ -138,6 +138,10 @@ impl Book {
         scratch: &mut Scratch,
         out: &mut Vec<Change>,
     ) -> Option<&'static str> {
+        let doubted = matches!(state, LegState::Down | LegState::Resync | LegState::Syncing);
+        if doubted && self.leg(leg).state == LegState::Closed {
+            return None;
+        }
         let origin = Origin { leg, stamps: Stamps::default(), now_us };
         let ask = self.move_to(origin, state, why, scratch, out);
         // The verdict was ours, so the producer does not know that a snapshot is needed afterwards.

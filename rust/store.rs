@@ -16,12 +16,11 @@ use smallvec::SmallVec;
 
 use crate::book::{Book, Description};
 use crate::change::Change;
+use crate::counters::{Counters, count};
 use crate::error::{Error, Result};
-use crate::keys::yes_id;
-use crate::leg::{BookState, Facts, LegState};
+use crate::leg::{Facts, LegState};
 use crate::merge::{Effect, Scratch};
 use crate::normalised::{Kind, Message};
-use crate::pattern::Pattern;
 
 /// A book behind its lock.
 pub type Slot = Mutex<Book>;
@@ -35,23 +34,6 @@ pub struct Resync {
     pub asset: Arc<str>,
     /// Why the present book cannot be trusted.
     pub why: &'static str,
-}
-
-/// What the store counted since it began.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) messages: AtomicU64,
-    pub(crate) changes: AtomicU64,
-    pub(crate) ignored: AtomicU64,
-    pub(crate) holes: AtomicU64,
-    pub(crate) bad: AtomicU64,
-    pub(crate) unknown: AtomicU64,
-    pub(crate) resyncs: AtomicU64,
-    pub(crate) panics: AtomicU64,
-}
-
-pub(crate) fn count(counter: &AtomicU64, by: usize) {
-    counter.fetch_add(by as u64, Ordering::Relaxed);
 }
 
 /// The mapping in force.
@@ -130,17 +112,12 @@ impl Store {
         self.last_epoch.load(Ordering::Relaxed)
     }
 
-    fn slot_of_asset(&self, platform: &str, asset: &str) -> Result<Arc<Slot>> {
+    pub(crate) fn slot_of_asset(&self, platform: &str, asset: &str) -> Result<Arc<Slot>> {
         let key = asset_key(platform, asset);
         self.assets
             .get(&key[..])
             .map(|slot| Arc::clone(&slot))
             .ok_or_else(|| Error::UnknownAsset { platform: platform.to_owned(), asset: asset.to_owned() })
-    }
-
-    fn slot_of_book(&self, yes_id: &str) -> Result<Arc<Slot>> {
-        let slot = self.books.get(yes_id).map(|slot| Arc::clone(&slot));
-        slot.ok_or_else(|| Error::UnknownBook(yes_id.to_owned()))
     }
 
     /// Applies one normalised message and appends what has to be sent.
@@ -196,7 +173,8 @@ impl Store {
         })
     }
 
-    /// The caller's own verdict about a leg: silent, disconnected, its producer gone.
+    /// The caller's own verdict about a leg: silent, disconnected, its producer gone. A market that is over is not
+    /// less over for that: a closed leg stays closed, unless the verdict is the mapping's (`halted`).
     ///
     /// # Errors
     /// [`Error::UnknownAsset`].
@@ -328,87 +306,9 @@ impl Store {
         std::mem::take(&mut *self.resyncs.lock())
     }
 
-    /// Reads one book under its lock.
-    ///
-    /// # Errors
-    /// [`Error::UnknownBook`].
-    pub fn read<T>(&self, book: &str, act: impl FnOnce(&Book, bool) -> T) -> Result<T> {
-        let (id, no) = yes_id(book)?;
-        let _gate = self.gate.read();
-        let slot = self.slot_of_book(&id)?;
-        let book = slot.lock();
-        Ok(act(&book, no))
-    }
-
-    /// The snapshot message of a book, YES or NO by its id.
-    ///
-    /// # Errors
-    /// [`Error::UnknownBook`].
-    pub fn snapshot(&self, book: &str, depth: Option<usize>, why: &str, now_us: i64) -> Result<Vec<u8>> {
-        self.read(book, |book, no| book.snapshot(no, depth, why, now_us))
-    }
-
-    /// Snapshot messages of these books, one per line; those that are gone are left out.
-    #[must_use]
-    pub fn lines(&self, books: &[String], why: &str, now_us: i64) -> Vec<u8> {
-        let mut lines = Vec::new();
-        for book in books {
-            if let Ok(snapshot) = self.snapshot(book, None, why, now_us) {
-                lines.extend_from_slice(&snapshot);
-                lines.push(b'\n');
-            }
-        }
-        lines
-    }
-
-    /// Ids of the books that match, in mapping order; NO ids for a pattern that names NO views.
-    ///
-    /// # Errors
-    /// [`Error::Parse`] for what is no pattern.
-    pub fn matching(&self, pattern: &str) -> Result<Vec<String>> {
-        let pattern = Pattern::parse(pattern)?;
-        let slots = self.slots();
-        let ids = slots.iter().map(|slot| {
-            let id = Arc::clone(&slot.lock().id);
-            if pattern.is_no() {
-                format!("{}no", id.strip_suffix("yes").unwrap_or(&id))
-            } else {
-                id.to_string()
-            }
-        });
-        Ok(ids.filter(|id| pattern.matches(id)).collect())
-    }
-
     /// Every book, without holding the gate.
     pub(crate) fn slots(&self) -> Vec<Arc<Slot>> {
         self.gate.read().order.clone()
-    }
-
-    /// What was counted, by name.
-    #[must_use]
-    pub fn stats(&self) -> Vec<(&'static str, u64)> {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.counters;
-        let mut states = [0_u64; 4];
-        for slot in self.slots() {
-            states[slot.lock().state as usize] += 1;
-        }
-        vec![
-            ("books_live", states[BookState::Live as usize]),
-            ("books_degraded", states[BookState::Degraded as usize]),
-            ("books_down", states[BookState::Down as usize]),
-            ("books_closed", states[BookState::Closed as usize]),
-            ("books", self.books.len() as u64),
-            ("assets", self.assets.len() as u64),
-            ("messages", load(&counters.messages)),
-            ("changes", load(&counters.changes)),
-            ("ignored", load(&counters.ignored)),
-            ("holes", load(&counters.holes)),
-            ("bad", load(&counters.bad)),
-            ("unknown_asset", load(&counters.unknown)),
-            ("resyncs", load(&counters.resyncs)),
-            ("panics", load(&counters.panics)),
-        ]
     }
 }
 

@@ -258,7 +258,7 @@ impl World {
                     self.store.set_leg_state(asset.0, asset.1, said, "down", self.now_us, &mut changes);
                 assert_eq!(done.is_ok(), mapped);
                 if let Some(asset) = self.model.asset(asset.0, asset.1) {
-                    asset.verdict(*state);
+                    asset.judged(*state);
                 }
             }
             Op::Marks(place, ahead) => {

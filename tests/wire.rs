@@ -452,3 +452,40 @@ fn own_verdict() {
     assert_eq!((out.len(), store.take_resyncs().len()), (2, 1));
     assert!(store.set_leg_state("kalshi", "NEVER", LegState::Down, "gap", NOW, &mut out).is_err());
 }
+
+/// A market that is over is not opened by doubt: silence, disconnection or garbage leave its leg `closed`, and the
+/// book's state without it in the count; the mapping may still halt it, and its producer open it again.
+#[test]
+fn closed_stays_closed() {
+    let store = example();
+    apply(&store, &message("state", KALSHI, (1, 2), r#","state":"closed""#), NOW);
+    let book =
+        || -> Value { serde_json::from_slice(&store.snapshot(BOOK, None, "join", NOW).unwrap()).unwrap() };
+    let state = || book()["state"].clone();
+    let leg = || book()["legs"]["kalshi"]["state"].clone();
+    assert_eq!(state(), "live");
+    for doubt in [LegState::Down, LegState::Resync, LegState::Syncing] {
+        let mut out = Vec::new();
+        store.set_leg_state(KALSHI.0, KALSHI.1, doubt, "upstream_silent", NOW, &mut out).unwrap();
+        assert!(out.is_empty(), "{doubt:?}");
+        assert_eq!((leg(), state()), ("closed".into(), "live".into()));
+    }
+    let mut out = Vec::new();
+    store.set_leg_state(KALSHI.0, KALSHI.1, LegState::Halted, "suspended", NOW, &mut out).unwrap();
+    assert_eq!(leg(), "halted");
+    apply(&store, &message("snapshot", KALSHI, (1, 3), &levels_json(&[(1, 1)], &[])), NOW);
+    assert_eq!(leg(), "live");
+}
+
+/// A producer speaks for mapped assets of which nothing later than its epoch was heard.
+#[test]
+fn who_speaks_for_a_leg() {
+    let store = example();
+    let all = || vec![KALSHI.1.to_owned(), "NEVER".to_owned()];
+    assert_eq!(store.speaks_for("kalshi", 1, all()), [KALSHI.1]);
+    apply(&store, &message("snapshot", KALSHI, (5, 1), &levels_json(&[(1, 1)], &[])), NOW);
+    assert!(store.speaks_for("kalshi", 4, all()).is_empty());
+    assert_eq!(store.speaks_for("kalshi", 5, all()), [KALSHI.1]);
+    assert_eq!(store.speaks_for("kalshi", 6, all()), [KALSHI.1]);
+    assert!(store.speaks_for("polymarket", 5, all()).is_empty());
+}

@@ -24,7 +24,7 @@ import orjson
 from wup.bus import LinkedBus, LocalBus, NatsBus
 from wup.mapping.table import BookInfo, Leg, MappingTable
 from wup.orderbook import OrderbookHttp, OrderbookService
-from wup.subjects import normalized
+from wup.subjects import normalized, normalized_marks
 
 PLATFORMS = ("kalshi", "polymarket")
 
@@ -46,6 +46,7 @@ class Market:
             {book: BookInfo(book, book.partition(".")[0], "bench", "bench") for book in self.books},
         )
         self._n = [[0, 0] for _ in self.books]
+        self._unmarked: dict[str, dict[str, int]] = {platform: {} for platform in PLATFORMS}
         self._size = itertools.count(1)
 
     def message(self, book: int, leg: int, due_us: int, *, whole: bool = False) -> tuple[str, bytes]:
@@ -54,6 +55,8 @@ class Market:
         asset = f"{platform}-{book}"
         n = self._n[book]
         n[leg] += 1
+        if whole:
+            self._unmarked[platform][asset] = n[leg]
         size = next(self._size) % 999_983 + 100
         prices = range(self.levels) if whole else (size % self.levels,)
         body = {
@@ -68,6 +71,14 @@ class Market:
             "ts": {"venue": due_us - 20_000, "recv": due_us, "norm": due_us},
         }
         return normalized(platform, asset, asset), orjson.dumps(body)
+
+    def marks(self) -> Iterator[tuple[str, bytes]]:
+        """The marks of this second, for who falls silent loses its legs; they name what was sent whole since
+        the last ones."""
+        for platform, assets in self._unmarked.items():
+            self._unmarked[platform] = {}
+            body = {"type": "marks", "epoch": 1, "assets": assets}
+            yield normalized_marks(platform, "bench"), orjson.dumps(body)
 
     def of(self, aggregate: str) -> Iterator[int]:
         """The books of an aggregate, round and round."""
@@ -128,6 +139,13 @@ async def drive(bus: LinkedBus, market: Market, pacer: Pacer, words: list[str]) 
     return {"type": "sent", "changes": groups * burst, "latest_us": round(latest * 1_000_000)}
 
 
+async def keep_marking(bus: LinkedBus, market: Market) -> None:
+    while True:
+        for subject, payload in market.marks():
+            bus.publish(subject, payload)
+        await asyncio.sleep(0.5)
+
+
 async def main(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     remote = await NatsBus.connect(arguments.nats, name="bench-publisher", no_echo=True)
@@ -136,6 +154,7 @@ async def main(arguments: argparse.Namespace) -> None:
     service = OrderbookService(bus, epoch_ms=time.time_ns() // 1_000_000)
     await service.start()
     await service.set_table(market.table)
+    marking = asyncio.create_task(keep_marking(bus, market))
     for book in range(len(market.books)):
         for leg in range(2):
             bus.publish(*market.message(book, leg, time.time_ns() // 1_000, whole=True))
@@ -150,6 +169,7 @@ async def main(arguments: argparse.Namespace) -> None:
     say({"type": "ready", "http": http.port, "books": len(market.books)})
     while line := (await loop.run_in_executor(None, sys.stdin.readline)).split():
         say(await drive(bus, market, pacer, line[1:]))
+    marking.cancel()
     await http.stop()
     await service.stop()
     await bus.close()

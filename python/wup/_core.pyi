@@ -256,7 +256,8 @@ class BookStore:
     def set_leg_state(
         self, platform: str, asset_id: str, state: LegState, why: str, now_us: int
     ) -> list[Change]:
-        """The caller's own verdict about a leg. Only a snapshot makes a leg live: "live" asks for one."""
+        """The caller's own verdict about a leg. Only a snapshot makes a leg live: "live" asks for one. A
+        closed leg stays closed whatever is doubted of it ("down", "resync", "syncing")."""
 
     def resolve(self, book: str, result: str, now_us: int) -> list[Change]:
         """Close a book for good with its outcome; dropped 60 s later (by `tick` or `marks`)."""
@@ -266,6 +267,10 @@ class BookStore:
 
         A leg that still waits for a snapshot is queued again: the wish itself may have been lost.
         """
+
+    def speaks_for(self, platform: str, epoch: int, assets: Sequence[str]) -> list[str]:
+        """Those of `assets` that a producer of this epoch speaks for: mapped, and not heard of in a later
+        epoch."""
 
     def take_resyncs(self) -> list[tuple[str, str, str]]:
         """(platform, asset, why) of each snapshot to ask for since the last call."""

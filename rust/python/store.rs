@@ -118,6 +118,11 @@ impl PyBookStore {
         list(py, changes)
     }
 
+    /// Those of `assets` that a producer of this epoch speaks for.
+    fn speaks_for(&self, platform: &str, epoch: i64, assets: Vec<String>) -> PyResult<Vec<String>> {
+        Ok(guarded(|| Ok(self.store.speaks_for(platform, epoch, assets)))?)
+    }
+
     /// Takes the wishes for snapshots that came up since the last call: (platform, asset, why).
     fn take_resyncs(&self) -> Vec<(String, String, &'static str)> {
         let wishes = self.store.take_resyncs().into_iter();

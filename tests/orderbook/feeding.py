@@ -8,7 +8,7 @@ import orjson
 
 from wup import subjects
 from wup.bus import LocalBus, Message
-from wup.clock import ManualClock
+from wup.clock import SYSTEM_CLOCK, ManualClock
 from wup.mapping.table import BookInfo, Leg, MappingTable
 from wup.orderbook import OrderbookService
 
@@ -26,6 +26,16 @@ def table(*legs: Leg, version: int = 1, result: str | None = None) -> MappingTab
         for one in legs
     }
     return MappingTable(version, legs, books)
+
+
+class PatientClock:
+    """The machine's time, for a service whose hand-driven normalizers send no marks: nobody falls silent."""
+
+    def now_us(self) -> int:
+        return SYSTEM_CLOCK.now_us()
+
+    def monotonic(self) -> float:
+        return 0.0
 
 
 class Feed:

@@ -1,4 +1,4 @@
-"""A naive world around the orderbook service: normalizers that lose, repeat and restart, mappings that
+"""A naive world around the orderbook service: normalizers that lose, repeat, restart and die, mappings that
 change, and a brute-force reading of what the service was told."""
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from wup.bus import Bus
 
 ONE = 1_000_000
+DEAD_US = 5 * ONE
+"""So long a dead normalizer stays dead."""
+SILENT_US = 4 * ONE
+"""After so long without its producer no leg is live: two marks missed, and the next look."""
 PLATFORMS = ("kalshi", "polymarket", "toy")
 BOOKS = tuple(f"agg-{i}.{i:016x}.yes" for i in range(4))
 PRICES = [f"0.{i}" for i in range(11, 90, 7) if i % 10]
@@ -106,6 +110,8 @@ class World:
             for i in range(3)
         ]
         self.told: dict[str, Told] = {}
+        self.dead_since: dict[str, int] = {}
+        self.deaths = 0
         self.table = MappingTable(0)
         self.client = PlainClient()
         self.wrong_since: dict[str, int] = {}
@@ -157,7 +163,7 @@ class World:
 
     def change(self, asset: Asset) -> None:
         """One venue transaction: a few levels of one asset."""
-        if asset.state != "live":
+        if asset.state != "live" or asset.platform in self.dead_since:
             return
         sides: dict[str, list[list[str]]] = {"bids": [], "asks": []}
         for _ in range(self.rng.randint(1, 3)):
@@ -177,7 +183,7 @@ class World:
             return
         wanted = orjson.loads(message.payload)["assets"]
         for asset in self.assets:
-            if asset.name in wanted:
+            if asset.name in wanted and asset.platform not in self.dead_since:
                 if asset.state == "live":
                     self.say_book(asset)
                 else:
@@ -185,6 +191,8 @@ class World:
 
     def mark(self) -> None:
         for platform in PLATFORMS:
+            if platform in self.dead_since:
+                continue
             by_epoch: dict[int, dict[str, int]] = {}
             for asset in self.assets:
                 if asset.platform == platform:
@@ -236,8 +244,12 @@ class World:
     async def step(self) -> None:
         asset = self.rng.choice(self.assets)
         what = self.rng.random()
-        if what < 0.85:
+        if asset.platform in self.dead_since:
+            return
+        if what < 0.84:
             self.change(asset)
+        elif what < 0.85:
+            self.die(asset.platform, answering=self.rng.random() < 0.7)
         elif what < 0.88:
             asset.state = "down"
             self.say(asset, "state", state="down", why="disconnected")
@@ -245,21 +257,36 @@ class World:
             asset.state = "live"
             self.say_book(asset)
         elif what < 0.96:
-            # A normalizer restarts: a larger epoch for all its assets, numbers anew.
-            epoch = max(self.clock.us // 1000, asset.epoch + 1)
-            for one in self.assets:
-                if one.platform == asset.platform:
-                    one.epoch, one.n = epoch, 0
-                    if one.state == "live":
-                        self.say_book(one)
+            self.restart(asset.platform)
         elif what < 0.98:
             await self.remap()
         else:
             await self.restart_service()
 
+    def restart(self, platform: str) -> None:
+        """A normalizer starts: a larger epoch for all its assets, numbers anew."""
+        self.dead_since.pop(platform, None)
+        assets = [asset for asset in self.assets if asset.platform == platform]
+        epoch = max(self.clock.us // 1000, max(asset.epoch for asset in assets) + 1)
+        for one in assets:
+            one.epoch, one.n = epoch, 0
+            if one.state == "live":
+                self.say_book(one)
+
+    def die(self, platform: str, *, answering: bool) -> None:
+        """A normalizer dies; `answering`: one that has just started, right after its first snapshots, so that
+        no mark was ever heard of it."""
+        if answering:
+            self.restart(platform)
+        self.dead_since[platform] = self.clock.us
+        self.deaths += 1
+
     def second(self) -> None:
         """One second passes: marks of both hops, and the judgement."""
         self.clock.advance(1.0)
+        for platform, since in list(self.dead_since.items()):
+            if self.calm or self.clock.us - since >= DEAD_US:
+                self.restart(platform)
         self.mark()
         assert self.service is not None
         self.service.tick()
@@ -278,7 +305,8 @@ class World:
             told = self.told.get(leg.asset_id)
             if told is None or not told.live:
                 continue
-            levels = next(a.levels for a in self.assets if a.name == leg.asset_id) if true else told.levels
+            known = true and leg.platform not in self.dead_since
+            levels = next(a.levels for a in self.assets if a.name == leg.asset_id) if known else told.levels
             for (side, price), size in levels.items():
                 at = ONE - micro(price) if leg.inverted else micro(price)
                 on = (0 if side == "bids" else 1) ^ (1 if leg.inverted else 0)
@@ -289,8 +317,12 @@ class World:
         """Every book at the client equals the merge of what the service was told; what was lost is found."""
         self.problems += self.client.wrong
         self.client.wrong.clear()
+        self.judge_silence()
         for book in {leg.book for leg in self.table.legs}:
             self.compared += 1
+            if book not in self.client.books:
+                self.problems.append(f"{book} was never opened at the client")
+                continue
             ours = self.client.books[book].levels
             if ours != self.merged(book, true=False):
                 self.problems.append(f"{book}: {ours} is not {self.merged(book, true=False)}")
@@ -298,6 +330,19 @@ class World:
                 self.wrong_since.pop(book, None)
             elif self.clock.us - self.wrong_since.setdefault(book, self.clock.us) > 2_000_000:
                 self.problems.append(f"{book}: a loss went unnoticed for more than 2 s")
+
+    def judge_silence(self) -> None:
+        """A leg whose normalizer is dead may be live or not for a while, as the service says; then not."""
+        assert self.service is not None
+        for leg in self.table.legs:
+            since, told = self.dead_since.get(leg.platform), self.told.get(leg.asset_id)
+            if since is None or told is None or not told.live:
+                continue
+            legs = self.service.store.book(leg.book).legs.values()
+            live = any(one["asset"] == leg.asset_id and one["state"] == "live" for one in legs)
+            if live and self.clock.us - since >= SILENT_US:
+                self.problems.append(f"{leg.asset_id} is live though its normalizer is long dead")
+            told.live = live
 
 
 async def play(world: World, steps: int) -> World:

@@ -129,7 +129,7 @@ async def test_a_flood_of_unknown_assets_is_counted_and_takes_no_memory() -> Non
             if isinstance(value, (dict, set, list)) and name != "store"
         )
         assert held < 50_000
-        assert service._upstream.silent(feed.clock.monotonic() + 60) == []
+        assert service._upstream.silent(feed.clock.monotonic() + 60) == [(K.platform, K.asset_id)]
         feed.send(K, "update", bids=[["0.52", "1"]], asks=[])
         assert len(feed.take()) == 1
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from end_to_end.plain import PlainClient, micro
-from orderbook.feeding import Feed, leg, table
+from orderbook.feeding import Feed, PatientClock, leg, table
 from wup import subjects
 from wup.bus import LocalBus, Message, NatsBus
 from wup.bus import nats as nats_bus
@@ -86,7 +86,7 @@ async def test_a_full_queue_costs_its_own_legs_a_snapshot(
             statuses.setdefault(body["book"], []).append(body["legs"]["kalshi"]["state"])
 
     monkeypatch.setattr(nats_bus, "_READER_MESSAGES", 64)
-    service = OrderbookService(inside, epoch_ms=1)
+    service = OrderbookService(inside, epoch_ms=1, clock=PatientClock())
     await service.start()
     monkeypatch.undo()
     normalizer = Normalizer(outside)

@@ -9,7 +9,7 @@ import httpx2
 import orjson
 import pytest
 
-from orderbook.feeding import BOOK, leg, table
+from orderbook.feeding import BOOK, PatientClock, leg, table
 from wup import runtime, subjects
 from wup.bus import LocalBus
 from wup.clock import SYSTEM_CLOCK
@@ -32,6 +32,7 @@ async def test_ready_says_what_is_missing(redis_url: str, monkeypatch: pytest.Mo
     settings = settings.model_copy(update={"redis_url": redis_url, "http_port": 0})
     async with runtime.Process(settings, venues) as process, httpx2.AsyncClient() as client:
         service, http = await process.start_orderbook(0, "HTTP_PORT")
+        monkeypatch.setattr(service, "_clock", PatientClock())
 
         async def asked() -> tuple[int, list[str], list[str]]:
             answer = await client.get(f"http://127.0.0.1:{http.port}/readyz")

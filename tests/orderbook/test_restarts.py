@@ -64,6 +64,72 @@ async def test_a_restarted_normalizer_disturbs_its_own_legs_only(heard_first: st
             assert all(message["type"] != "status" for message in feed.take())
 
 
+async def test_a_normalizer_that_dies_right_after_its_answer_takes_its_legs_down() -> None:
+    """A leg that a snapshot made live and no mark ever named is `down` as soon as two marks are missed,
+    whether or not its platform was heard of before, and one that was marked in time is not."""
+    async with Feed() as feed:
+        await feed.start(table(K, P, H))
+        for one in (K, P, H):
+            feed.book(one, [["0.52", "500"]], [])
+        feed.clock.advance(1.0)
+        marks(feed, "kalshi", "a", feed.epoch, {H.asset_id: 1})
+        feed.service.tick()
+        feed.clock.advance(1.0)
+        marks(feed, "kalshi", "a", feed.epoch, {})
+        feed.service.tick()
+        assert feed.service.store.book(BOOK).state == "live"
+        feed.take()
+        feed.asked.clear()
+        feed.clock.advance(0.5)
+        marks(feed, "kalshi", "a", feed.epoch, {})
+        feed.service.tick()
+        last = feed.take()[-1]
+        assert (last["book"], last["why"], last["state"]) == (BOOK, "upstream_silent", "down")
+        assert {leg["state"] for leg in last["legs"].values()} == {"down"}
+        assert feed.service.store.book(OTHER).state == "live"
+        assert sorted(asset for ask in feed.asked for asset in ask["assets"]) == [P.asset_id, K.asset_id]
+
+
+async def test_an_older_normalizer_does_not_speak_for_what_a_newer_one_showed() -> None:
+    """A successor answers in a larger epoch and dies before its first mark, while the old process goes on:
+    its marks name the asset, but its messages are of an older epoch and change nothing: the leg is `down`."""
+    async with Feed() as feed:
+        await feed.start(table(K, H))
+        for one in (K, H):
+            feed.book(one, [["0.52", "500"]], [])
+        old = {K.asset_id: 1, H.asset_id: 1}
+        marks(feed, "kalshi", "old", feed.epoch, old)
+        body = {"type": "snapshot", "platform": K.platform, "market_id": K.market_id, "asset_id": K.asset_id}
+        body |= {"epoch": feed.epoch + 7_000, "n": 1, "bids": [["0.51", "3"]], "asks": []}
+        feed.bus.publish(subjects.normalized(K.platform, K.market_id, K.asset_id), orjson.dumps(body))
+        for _ in range(3):
+            assert feed.service.store.book(BOOK).state == "live"
+            feed.clock.advance(1.0)
+            marks(feed, "kalshi", "old", feed.epoch, old)
+            feed.service.tick()
+        assert feed.service.store.book(BOOK).legs["kalshi"]["state"] == "down"
+        assert feed.service.store.book(OTHER).state == "live"
+
+
+async def test_a_closed_market_is_not_opened_by_silence() -> None:
+    """A leg that its venue closed stays `closed` when its normalizer falls silent, and its book `live`."""
+    async with Feed() as feed:
+        await feed.start(table(K, P))
+        feed.book(K, [], [])
+        feed.book(P, [["0.52", "500"]], [])
+        feed.send(K, "state", state="closed", why="closed")
+        marks(feed, "kalshi", "a", feed.epoch, {K.asset_id: 2})
+        marks(feed, "polymarket", "b", feed.epoch, {P.asset_id: 1})
+        feed.take()
+        for _ in range(3):
+            feed.clock.advance(1.0)
+            marks(feed, "polymarket", "b", feed.epoch, {P.asset_id: 1})
+            feed.service.tick()
+        assert feed.take() == []
+        book = feed.service.store.book(BOOK)
+        assert (book.legs["kalshi"]["state"], book.state) == ("closed", "live")
+
+
 async def test_a_clock_stepped_back_takes_no_epoch_back() -> None:
     """wire.md section 3 rule 2: whatever the wall clock says, each epoch of a process is larger than the one
     before, and a process that is killed right after a mapping change and started with a clock an hour behind

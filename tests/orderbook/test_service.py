@@ -42,6 +42,7 @@ async def test_everything_mapped_is_asked_for_until_it_comes() -> None:
         feed.asked.clear()
         feed.book(K, [], [])
         feed.clock.advance(2.5)
+        feed.mark("kalshi")
         feed.service.tick()
         assert [ask["assets"] for ask in feed.asked] == [["6519"]]
 

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from end_to_end.plain import PlainClient
-from orderbook.feeding import leg, table
+from orderbook.feeding import PatientClock, leg, table
 from wup import config, subjects
 from wup.bus import NatsBus
 from wup.clock import SYSTEM_CLOCK
@@ -38,7 +38,10 @@ async def test_shards_and_gateways_share_one_stream(nats_url: str) -> None:
         urls: list[str] = []
         for index in range(SHARDS):
             service = OrderbookService(
-                await bus(), shard=(index, SHARDS), epoch_ms=SYSTEM_CLOCK.now_us() // 1000
+                await bus(),
+                clock=PatientClock(),
+                shard=(index, SHARDS),
+                epoch_ms=SYSTEM_CLOCK.now_us() // 1000,
             )
             stack.push_async_callback(service.stop)
             await service.start()

@@ -118,6 +118,13 @@ impl Asset {
         }
     }
 
+    /// What the caller of the store thinks of the leg: doubt does not open a market that is over.
+    pub fn judged(&mut self, state: State) {
+        if self.state != State::Closed || !matches!(state, State::Syncing | State::Resync | State::Down) {
+            self.verdict(state);
+        }
+    }
+
     /// A state that the leg was told; live only ever comes with a snapshot.
     pub fn verdict(&mut self, state: State) {
         self.state = match (state, self.state) {

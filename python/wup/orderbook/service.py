@@ -34,6 +34,8 @@ _TICK_S = 1.0
 _ASK_AT_ONCE = 500
 EPOCHS_AHEAD_MS = 20_000
 """How far the epoch that is kept for the next process runs ahead, so that few writes are needed."""
+_SNAPSHOT_OR_STATE, _SNAPSHOT = b'{"type":"s', b'{"type":"sn'
+"""How normalised messages of these types begin."""
 _OTHER = "other"
 """For counters: a platform that the mapping does not know, of which a stranger can invent any number."""
 
@@ -166,18 +168,23 @@ class OrderbookService:
             self._send(self.store.set_leg_state(*key, "resync", "gap", now_us))
             self._ask([key], "unreadable")
             return
-        if self._wishes and message.payload.startswith(b'{"type":"s'):
-            # A snapshot, or a state that says why there is none: the question, if there was one, is answered.
-            took_us = self._wishes.answered(key, now_us)
-            if took_us is not None:
-                RESYNC_TIME.stage(key[0]).observe(took_us)
-                if self._wishes.room:
-                    self._send_wishes()
+        if message.payload.startswith(_SNAPSHOT_OR_STATE):
+            self._on_snapshot_or_state(key, message.payload, now_us)
         if changes:
             # Up to here: in one process the send goes on into the stages behind.
             self._latency.observe((perf_counter_ns() - started) // 1000)
             self._send(changes)
         self._repair("gap")
+
+    def _on_snapshot_or_state(self, key: tuple[str, str], payload: bytes, now_us: int) -> None:
+        if payload.startswith(_SNAPSHOT):
+            self._upstream.snapshot(key, self._clock.monotonic())
+        # A snapshot, or a state that says why there is none: the question, if there was one, is answered.
+        took_us = self._wishes.answered(key, now_us)
+        if took_us is not None:
+            RESYNC_TIME.stage(key[0]).observe(took_us)
+            if self._wishes.room:
+                self._send_wishes()
 
     def _on_other(self, message: Message) -> None:
         tokens = message.subject.split(".")
@@ -202,7 +209,9 @@ class OrderbookService:
         mine = self._mine.get(platform, frozenset())
         try:
             self._send(self.store.check_marks(platform, payload, now_us))
-            assets = mine.intersection(orjson.loads(payload)["assets"])
+            marks = orjson.loads(payload)
+            named = list(mine.intersection(marks["assets"]))
+            assets = self.store.speaks_for(platform, marks["epoch"], named)
         except (CoreError, orjson.JSONDecodeError, KeyError, TypeError) as error:
             known = platform if mine else _OTHER
             logs.bad_input("orderbook", known, "bad_marks", payload, error=repr(error))

@@ -18,14 +18,24 @@ class _Instance:
 
 
 class Upstream:
-    """Which instance speaks for which assets, and when it was last heard. Times are monotonic seconds."""
+    """Which instance speaks for which assets, and when it was last heard. Times are monotonic seconds.
+
+    Each snapshot waits for a mark that names its asset, from an instance that speaks for it: who dies between
+    an answer and its first mark is in no list of instances, and would never be missed.
+    """
 
     def __init__(self) -> None:
         self._instances: dict[tuple[str, str], _Instance] = {}
         self._gone: dict[str, float] = {}
+        self._unmarked: dict[tuple[str, str], float] = {}
+
+    def snapshot(self, key: tuple[str, str], now: float) -> None:
+        """A snapshot of (platform, asset) came: a mark is due."""
+        self._unmarked.setdefault(key, now)
 
     def heard(self, platform: str, instance: str, assets: Iterable[str], now: float) -> None:
-        """A mark of `instance` that names `assets`; an asset belongs to the instance that named it last.
+        """A mark of `instance` that names `assets`, for all of which it speaks; an asset belongs to the
+        instance that named it last.
 
         An instance is remembered from the first asset that it names.
         """
@@ -37,20 +47,25 @@ class Upstream:
             entry = self._instances[platform, instance] = _Instance(now)
         entry.heard = now
         self._gone.pop(platform, None)
+        for asset in named:
+            self._unmarked.pop((platform, asset), None)
         for other, them in self._instances.items():
             if other != (platform, instance) and other[0] == platform:
                 them.assets -= named
         entry.assets |= named
 
     def silent(self, now: float) -> list[tuple[str, str]]:
-        """(platform, asset) of instances that missed two marks; each instance is told once."""
-        lost: list[tuple[str, str]] = []
+        """(platform, asset) of instances that missed two marks, and of snapshots that no mark came after;
+        each is told once."""
+        lost = [key for key, came in self._unmarked.items() if now - came >= TWO_MARKS_S]
+        for key in lost:
+            del self._unmarked[key]
         for key, entry in list(self._instances.items()):
             if now - entry.heard >= TWO_MARKS_S:
                 lost += [(key[0], asset) for asset in sorted(entry.assets)]
                 del self._instances[key]
                 self._gone.setdefault(key[0], entry.heard)
-        return lost
+        return list(dict.fromkeys(lost))
 
     def late(self, now: float) -> dict[str, float]:
         """Seconds since the marks of each platform's most silent instance that speaks for something, or spoke
