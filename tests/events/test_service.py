@@ -56,8 +56,7 @@ def mapping(kalshi_rules: str | None = None) -> str:
 @pytest.fixture
 def rest(rest: VenueRest) -> VenueRest:
     """One event on each venue."""
-    rest.gamma["fed"] = EVENT
-    rest.kalshi["KXFED-26DEC"] = TICKER
+    rest.gamma["fed"], rest.kalshi["KXFED-26DEC"] = EVENT, TICKER
     rest.series["KXFED"] = {}
     return rest
 
