@@ -117,7 +117,7 @@ bench-gateway: setup-dev ## Fan-out of the gateway with up to 5,000 clients, bes
 	$(BIN)/python benches/gateway/bench.py $(ARGS)
 
 .PHONY: soak
-soak: setup-dev ## The long forms of the seeded runs and of recovery: about half an hour
+soak: setup-dev ## The long forms of the seeded runs and of recovery: about two hours
 	WUP_MODEL_SEEDS=2000 WUP_MODEL_NATS_SEEDS=50 $(BIN)/pytest -n 2 tests/orderbook/test_model.py --timeout 1800
 	WUP_MAPPING_SEEDS=1000 $(BIN)/pytest -n 2 tests/mapping/test_versions_never_mix.py --timeout 1800
 	WUP_FAULT_SEEDS=200 $(BIN)/pytest -n 2 tests/sim/test_random_faults.py --timeout 1800
@@ -126,7 +126,7 @@ soak: setup-dev ## The long forms of the seeded runs and of recovery: about half
 	$(BIN)/pytest -n 2 -m slow --timeout 1800
 	WUP_IDENTITY_SECS=600 $(BIN)/pytest tests/recorder/test_identity.py -k long
 	$(BIN)/python tests/end_to_end/recovery.py --kills 20
-	$(BIN)/python tests/aggregator/soak.py --minutes 10
+	$(BIN)/python tests/aggregator/soak.py --minutes 60
 
 .PHONY: wheel
 wheel: setup-dev ## A release wheel in dist/

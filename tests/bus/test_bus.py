@@ -10,6 +10,7 @@ import pytest
 
 from wup import servers
 from wup.bus import Bus, LinkedBus, LocalBus, Message, NatsBus
+from wup.bus.nats import NEEDED_PAYLOAD
 from wup.errors import BusError
 
 if TYPE_CHECKING:
@@ -166,4 +167,40 @@ async def test_nats_gone_is_told_and_survived() -> None:
                 await asyncio.sleep(0.01)
         bus.publish("a", b"after")
         assert [m.payload for m in await inbox.wait_for(2)] == [b"before", b"after"]
+        await bus.close()
+
+
+async def test_a_server_that_takes_too_little_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server with the usual bound of 1 MB is refused in words that name the setting; one that takes the
+    needed bytes carries a message of that size less its headers."""
+    plain = servers._NATS_CONF
+    monkeypatch.setattr(servers, "_NATS_CONF", plain.replace("8MB", "1MB"))
+    async with servers.embedded_nats() as url:
+        with pytest.raises(BusError, match=r"max_payload is 1048576 bytes, set it to 4194304 or more"):
+            await NatsBus.connect(url)
+    monkeypatch.setattr(servers, "_NATS_CONF", plain.replace("8MB", "4MB"))
+    async with servers.embedded_nats() as url:
+        bus = await NatsBus.connect(url)
+        inbox = Inbox()
+        await bus.subscribe("a", inbox)
+        bus.publish("a", b"x" * (NEEDED_PAYLOAD - 100), {"Wup-N": "1"})
+        assert len((await inbox.wait_for(1))[0].payload) == NEEDED_PAYLOAD - 100
+        await bus.close()
+
+
+async def test_a_server_that_came_back_with_less_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a reconnect to a server with a smaller bound the bus goes on, and says so."""
+    port = servers.free_port()
+    losses: list[str] = []
+    async with servers.embedded_nats(port=port) as url:
+        bus = await NatsBus.connect(url)
+        bus.on_loss(losses.append)
+    monkeypatch.setattr(servers, "_NATS_CONF", servers._NATS_CONF.replace("8MB", "1MB"))
+    async with servers.embedded_nats(port=port):
+        async with asyncio.timeout(10):
+            while "reconnected" not in losses:
+                await asyncio.sleep(0.01)
+        assert "max_payload is 1048576" in capsys.readouterr().out
         await bus.close()

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription as ClientSubscription
 
+NEEDED_PAYLOAD = 4 * 1024 * 1024
+"""Bytes of one message that a server must take (its default is a quarter): the first books of one connection
+come in one frame, of 2 MB with busy markets, and would be lost again at each attempt."""
 _QUEUE_BYTES = 64 * 1024 * 1024
 _MESSAGE_BYTES = 512
 """What a waiting message takes beside its payload."""
@@ -41,6 +44,14 @@ _SOCKET_BYTES = 1024 * 1024
 _RETRY_S = 0.005
 _READER_BYTES = 64 * 1024 * 1024
 _READER_MESSAGES = 65_536
+
+
+def _too_small(client: Client) -> str | None:
+    """What is wrong with the server's bound on messages, if anything."""
+    if client.max_payload >= NEEDED_PAYLOAD:
+        return None
+    where = "in the server's configuration"
+    return f"max_payload is {client.max_payload} bytes, set it to {NEEDED_PAYLOAD} or more {where}"
 
 
 class _Ages:
@@ -82,7 +93,8 @@ class NatsBus:
     """One NATS connection.
 
     Raises:
-        BusError: from `connect`, when no server answers within `timeout` seconds.
+        BusError: from `connect`, when no server answers within `timeout` seconds, or it does not take
+            messages of `NEEDED_PAYLOAD` bytes.
     """
 
     def __init__(self, client: Client, name: str) -> None:
@@ -126,6 +138,9 @@ class NatsBus:
         async def reconnected() -> None:
             logs.log("bus").info("nats reconnected", name=name)
             if holder:
+                problem = _too_small(holder[0]._client)
+                if problem is not None:
+                    logs.log("bus").error("nats takes too little", name=name, detail=problem)
                 holder[0]._lost("reconnected")
 
         try:
@@ -146,8 +161,12 @@ class NatsBus:
                 ),
                 timeout,
             )
-        except (TimeoutError, NatsError, OSError) as problem:
-            raise BusError(f"NATS at {redacted(url)}: {type(problem).__name__}") from problem
+        except (TimeoutError, NatsError, OSError) as error_met:
+            raise BusError(f"NATS at {redacted(url)}: {type(error_met).__name__}") from error_met
+        problem = _too_small(client)
+        if problem is not None:
+            await client.close()
+            raise BusError(f"NATS at {redacted(url)}: {problem}")
         bus = cls(client, name)
         holder.append(bus)
         return bus
