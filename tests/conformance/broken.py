@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from websockets.frames import Frame
@@ -16,7 +17,7 @@ from gateway.plain import PlainClient
 from wup.gateway.hub import Hub
 from wup.gateway.mirror import Mirrors
 from wup.gateway.outbox import Outbox
-from wup.gateway.reading import Reading
+from wup.gateway.reading import Reading, Subscription
 from wup.gateway.session import Session
 from wup.gateway.stream import Stream
 
@@ -84,7 +85,13 @@ def answer_without_id() -> None:
 
 def keep_after_unsubscribe() -> None:
     """What was unsubscribed goes on."""
-    _replace(Reading, "end", lambda self, key: self.subscriptions.pop(key))
+
+    def end(reading: Reading, subscriptions: list[Subscription]) -> Iterator[int]:
+        for subscription in subscriptions:
+            del reading.subscriptions[subscription.pattern.text, subscription.options]
+        yield 1
+
+    _replace(Reading, "end", end)
 
 
 def accept_reserved_bits() -> None:

@@ -84,7 +84,6 @@ async def test_overlapping_large_subscribes_count_each_stream_once(
     await client.until(lambda: sum(key[1] == 5 for key in client.books) == 900)
     (connection,) = gateway._core.connections()
     assert connection._session is not None
-    assert connection._session._reading._reserved == {}
-    assert not connection._session._reading._pending
+    assert connection._session._reading._claims == set()
     await client.op("unsubscribe", books=["over-2027.>"])
     assert connection._session._reading._uses == {}

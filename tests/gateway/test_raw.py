@@ -236,7 +236,7 @@ async def test_a_fault_of_one_connection_stays_there(
         raise RuntimeError("injected")
 
     with monkeypatch.context() as patch:
-        patch.setattr("wup.gateway.session.Session._list", explode)
+        patch.setattr("wup.gateway.operations.Operations._list", explode)
         client.op("list", "1")
         error = await client.message("error")
     assert (error["id"], error["code"], error["retry"]) == ("1", "internal", True)

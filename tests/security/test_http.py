@@ -15,7 +15,7 @@ from gateway.conftest import Starter
 from gateway.engine import Engine
 from orderbook.feeding import BOOK
 from security.conftest import DATA, Surfaces
-from security.test_websocket import local_addresses, rest
+from security.doors import local_addresses, rest
 from wup import runtime
 from wup.access import Access
 from wup.clock import ManualClock

@@ -323,11 +323,25 @@ class Connection(asyncio.Protocol):
             self._conn.send_ping(payload)
             self._write_protocol()
 
+    def hold(self) -> None:
+        """Leave what the client sends in its socket."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again; what the client could not finish meanwhile has its time anew."""
+        if self._partial_at is not None:
+            self._partial_at = self._core.clock.monotonic()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
     # --- the service's and uvicorn's --------------------------------------------------------------
 
     def check(self, now: float) -> None:
         """Deadlines of the connection and its session."""
-        if self._partial_at is not None and now - self._partial_at > self._core.limits.ws_frame_s:
+        held = self._session is not None and self._session.held
+        partial_at = None if held else self._partial_at
+        if partial_at is not None and now - partial_at > self._core.limits.ws_frame_s:
             self._close_now(1002, "message not finished in time")
             return
         if self._session is not None and not self._session.ended:

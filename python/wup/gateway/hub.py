@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from wup.gateway import pattern as patterns
+from wup.gateway.chores import Chores
 from wup.gateway.stream import ShapedStream, Stream, TradeFeed
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Hub:
 
     def __init__(self, wakeup: Wakeup, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
         self.mirrors: Mirrors  # set by the service: hub and mirrors know each other
+        self.chores = Chores(loop)
         self._wakeup = wakeup
         self._clock = clock
         self._loop = loop

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from wup.gateway.chores import AT_ONCE, pieces
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from wup.gateway.chores import Work
     from wup.gateway.hub import Hub
     from wup.gateway.limits import Limits
     from wup.gateway.mirrored import MirroredBook
@@ -17,87 +18,119 @@ if TYPE_CHECKING:
     from wup.gateway.protocol import Options
     from wup.gateway.stream import Stream, TradeFeed
 
-_AT_ONCE = 250
+View = tuple["MirroredBook", bool]
+"""A book, as YES or as NO."""
 
-_StreamName = tuple[str, bool, int | None, int | None]
+_Form = tuple[int | None, int | None]
 
 
-def _name(book: MirroredBook, pattern: Pattern, options: Options) -> _StreamName:
-    return (book.book, pattern.no, options.depth, options.every_ms)
+def _form(options: Options) -> _Form:
+    return (options.depth, options.every_ms)
 
 
 class Subscription:
-    """One pattern of one client, with its options, and the streams it reads."""
+    """One pattern of one client, with its options, and the streams it reads.
 
-    __slots__ = ("feeds", "options", "pattern", "reading", "streams")
+    `waiting` are books that match and are not read yet, with the `why` of their snapshot to come. The hub
+    tells a subscription about books that come and go from the first look at its pattern on, so none is missed
+    while the others are counted; `in_force` is true once the client was told.
+    """
+
+    __slots__ = ("feeds", "in_force", "options", "pattern", "reading", "streams", "waiting")
 
     def __init__(self, reading: Reading, pattern: Pattern, options: Options) -> None:
         self.reading = reading
         self.pattern = pattern
         self.options = options
+        self.in_force = False
+        self.waiting: dict[MirroredBook, str] = {}
         self.streams: dict[Stream, None] = {}
         self.feeds: dict[TradeFeed, None] = {}
 
 
 class Reading:
-    """All subscriptions of one client. `left_out` is called when a book is one too many."""
+    """All subscriptions of one client. `left_out` is called when a book is one too many.
+
+    What takes time in proportion to the books is a `Work`; one is done at a time.
+    """
 
     def __init__(self, hub: Hub, limits: Limits, left_out: Callable[[], None]) -> None:
         self.box: Outbox
         self.subscriptions: dict[tuple[str, Options], Subscription] = {}
+        self.ever = False
+        """Has anything ever been in force?"""
         self._hub = hub
         self._limits = limits
         self._left_out = left_out
         self._uses: dict[Stream, int] = {}
-        self._pending: deque[tuple[Subscription, MirroredBook]] = deque()
-        self._reserved: dict[_StreamName, int] = {}
-        self._scheduled = False
-
-    def reads(self, book: MirroredBook, pattern: Pattern, options: Options) -> bool:
-        """Is this stream read already, or about to be?"""
-        stream = book.streams.get((pattern.no, options.depth, options.every_ms))
-        used = stream is not None and stream in self._uses
-        return used or _name(book, pattern, options) in self._reserved
-
-    def room_for(self, more: int) -> bool:
-        """Would this many more streams be within the limit?"""
-        return len(self._uses) + len(self._reserved) + more <= self._limits.ws_books
+        self._claims: set[View] = set()  # room taken by what is subscribed to just now
+        self._claimed_form: _Form = (None, None)
+        self._leaving: list[Subscription] = []
 
     def streams_of(self, book: MirroredBook, no: bool) -> list[Stream]:
         """The streams of one view of a book that are read, whatever their options."""
-        return [stream for stream in book.streams.values() if stream in self._uses and stream.no == no]
+        return [stream for stream in book.streams.values() if stream.no == no and stream in self._uses]
 
-    def begin(self, pattern: Pattern, options: Options, books: list[MirroredBook]) -> None:
-        """Put a subscription in force; `books` are those that match now."""
+    def reads(self, stream: Stream) -> bool:
+        """Is this stream read?"""
+        return stream in self._uses
+
+    # --- subscribe --------------------------------------------------------------------------------
+
+    def propose(self, pattern: Pattern, options: Options) -> Subscription:
+        """A subscription that is not in force: `count` it, then `enforce` or `withdraw` it."""
         subscription = Subscription(self, pattern, options)
-        self.subscriptions[pattern.text, options] = subscription
         self._hub.add(subscription)
-        for book in books:
-            self._pending.append((subscription, book))
-            stream = book.streams.get((pattern.no, options.depth, options.every_ms))
-            if stream is None or stream not in self._uses:
-                name = _name(book, pattern, options)
-                self._reserved[name] = self._reserved.get(name, 0) + 1
-        if not self._scheduled:
-            self._read_some()
+        subscription.waiting = dict.fromkeys(self._hub.find(pattern), "subscribe")
+        return subscription
 
-    def _read_some(self) -> None:
-        """Join the streams of a large subscribe in slices, so that nobody else waits for all of them."""
-        for _ in range(min(_AT_ONCE, len(self._pending))):
-            subscription, book = self._pending.popleft()
-            self._unreserve(_name(book, subscription.pattern, subscription.options))
-            if self._hub.mirrors.books.get(book.book) is book:
-                self._read(subscription, book, "subscribe")
-        self._scheduled = bool(self._pending)
-        if self._scheduled:
-            asyncio.get_running_loop().call_soon(self._read_some)
+    def count(self, proposed: Subscription, matched: set[View]) -> Generator[int, None, bool]:
+        """Note what it matches, and take the room for what is not read yet; is there enough?"""
+        if len(proposed.waiting) > self._limits.ws_books:
+            return False
+        no, form = proposed.pattern.no, _form(proposed.options)
+        self._claimed_form = form
+        for books in pieces(list(proposed.waiting)):
+            for book in books:
+                view = (book, no)
+                matched.add(view)
+                stream = book.streams.get((no, *form))
+                if stream is None or stream not in self._uses:
+                    self._claims.add(view)
+            if not self._room_for(0):
+                return False
+            yield len(books)
+        return True
 
-    def _unreserve(self, name: _StreamName) -> None:
-        left = self._reserved.get(name, 0) - 1
-        if left > 0:
-            self._reserved[name] = left
-        else:
-            self._reserved.pop(name, None)
+    def _room_for(self, more: int) -> bool:
+        return len(self._uses) + len(self._claims) + more <= self._limits.ws_books
+
+    def enforce(self, proposed: Iterable[Subscription]) -> None:
+        """The client is being told; `read` follows."""
+        self.ever = True
+        for subscription in proposed:
+            subscription.in_force = True
+            self.subscriptions[subscription.pattern.text, subscription.options] = subscription
+
+    def withdraw(self, proposed: Iterable[Subscription]) -> None:
+        """Leave nothing of these behind."""
+        for subscription in proposed:
+            self._hub.discard(subscription)
+            subscription.waiting.clear()
+        self._claims.clear()
+
+    def read(self, subscriptions: Iterable[Subscription]) -> Work:
+        """Join what waits."""
+        for subscription in subscriptions:
+            for books in pieces(list(subscription.waiting)):
+                for book in books:
+                    why = subscription.waiting.pop(book, None)
+                    if why == "join":
+                        self.join(subscription, book)
+                    elif why is not None:
+                        self._read(subscription, book, why)
+                yield len(books)
+        self._claims.clear()
 
     def _read(self, subscription: Subscription, book: MirroredBook, why: str) -> None:
         stream = self._hub.stream(book, subscription.pattern, subscription.options)
@@ -106,7 +139,8 @@ class Reading:
         subscription.streams[stream] = None
         uses = self._uses.get(stream, 0)
         self._uses[stream] = uses + 1
-        self._reserved.pop((stream.book.book, stream.no, stream.depth, stream.every_ms), None)
+        if self._claims and _form(subscription.options) == self._claimed_form:
+            self._claims.discard((book, stream.no))
         if uses == 0:
             stream.users += 1
             stream.want(self.box, why)
@@ -115,47 +149,65 @@ class Reading:
             subscription.feeds[feed] = None
             feed.join(self.box)
 
+    # --- books that come and go -------------------------------------------------------------------
+
     def join(self, subscription: Subscription, book: MirroredBook) -> None:
         """A book began to match one of our patterns."""
-        if self.reads(book, subscription.pattern, subscription.options) or self.room_for(1):
+        if not subscription.in_force:
+            subscription.waiting[book] = "join"
+            return
+        no, form = subscription.pattern.no, _form(subscription.options)
+        stream = book.streams.get((no, *form))
+        known = stream in self._uses or (form == self._claimed_form and (book, no) in self._claims)
+        if known or self._room_for(1):
             self._read(subscription, book, "join")
         else:
             self._left_out()
 
     def part(self, subscription: Subscription, book: MirroredBook) -> None:
         """A book matches one of our patterns no more."""
-        for stream in [stream for stream in subscription.streams if stream.book is book]:
-            subscription.streams.pop(stream, None)
-            self._unread(stream)
+        subscription.waiting.pop(book, None)
+        for stream in list(book.streams.values()):
+            if stream in subscription.streams:
+                del subscription.streams[stream]
+                self._unread(stream)
         for feed in book.trades.values():
             if feed in subscription.feeds:
-                subscription.feeds.pop(feed, None)
+                del subscription.feeds[feed]
                 feed.leave(self.box)
 
-    def end(self, key: tuple[str, Options]) -> None:
-        """Take a subscription out of force."""
-        subscription = self.subscriptions.pop(key)
-        self._hub.discard(subscription)
-        if self._pending:
-            waiting, self._pending = self._pending, deque()
-            for entry in waiting:
-                if entry[0] is subscription:
-                    self._unreserve(_name(entry[1], subscription.pattern, subscription.options))
-                else:
-                    self._pending.append(entry)
-        for stream in subscription.streams:
-            self._unread(stream)
-        for feed in subscription.feeds:
-            feed.leave(self.box)
-        subscription.streams.clear()
-        subscription.feeds.clear()
+    # --- unsubscribe ------------------------------------------------------------------------------
 
-    def end_all(self) -> None:
-        """The client is gone."""
-        for key in list(self.subscriptions):
-            self.end(key)
-        self._pending.clear()
-        self._reserved.clear()
+    def end(self, subscriptions: Iterable[Subscription]) -> Work:
+        """Take these out of force, and leave their streams."""
+        for subscription in list(subscriptions):
+            del self.subscriptions[subscription.pattern.text, subscription.options]
+            self._hub.discard(subscription)
+            self._leaving.append(subscription)
+        return self._leave()
+
+    def _leave(self) -> Work:
+        while self._leaving:
+            subscription = self._leaving[-1]
+            subscription.waiting.clear()
+            done = 0
+            # By popping: others may take some out in between.
+            while subscription.streams:
+                self._unread(subscription.streams.popitem()[0])
+                done += 1
+                if done % AT_ONCE == 0:
+                    yield AT_ONCE
+            while subscription.feeds:
+                subscription.feeds.popitem()[0].leave(self.box)
+                done += 1
+                if done % AT_ONCE == 0:
+                    yield AT_ONCE
+            self._leaving.remove(subscription)
+            yield 1
+
+    def end_all(self) -> Work:
+        """The client is gone. (What it was about to leave is left too.)"""
+        return self.end(list(self.subscriptions.values()))
 
     def _unread(self, stream: Stream) -> None:
         uses = self._uses.get(stream, 0) - 1

@@ -1,4 +1,4 @@
-"""One client's conversation (wire.md section 4): operations in, answers out. No sockets here."""
+"""One client's conversation (wire.md section 4): who it is, what it may, how long. No sockets here."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from wup import logs
 from wup.bucket import Bucket
-from wup.gateway import pattern as patterns
 from wup.gateway import protocol
 from wup.gateway.frame import control
-from wup.gateway.protocol import Fault, Op, Options
+from wup.gateway.operations import Operations
+from wup.gateway.protocol import Fault, Op
 from wup.gateway.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wup.clock import Clock
+    from wup.gateway.chores import Work
     from wup.gateway.hub import Hub
     from wup.gateway.limits import Limits
-    from wup.gateway.mirrored import MirroredBook
     from wup.gateway.outbox import Outbox
     from wup.gateway.pattern import Pattern
     from wup.gateway.stream import Stream
@@ -30,8 +30,8 @@ _BAD_MESSAGES = 20
 _BAD_WINDOW_S = 10.0
 _RATE_WINDOW_S = 10.0
 _HEARTBEAT_ANYWAY_S = 5.0
-_PAGE = 500
 _NOTICE_S = 1.0
+_BYTES_A_BOOK = 256  # reading so much of a message takes as long as looking at one book
 
 
 class Wire(Protocol):
@@ -45,9 +45,21 @@ class Wire(Protocol):
         """Send a ping."""
         ...
 
+    def hold(self) -> None:
+        """Read nothing more for now."""
+        ...
+
+    def resume(self) -> None:
+        """Read again."""
+        ...
+
 
 class Session:
-    """State of one connection: who it is, what it reads, what it is owed."""
+    """State of one connection: who it is, what it asked for, when it was last heard.
+
+    Messages are dealt with one after the other, each in pieces (`chores`): what comes meanwhile waits here,
+    and when that is as much as one message may be, in the client's own socket.
+    """
 
     def __init__(
         self,
@@ -58,7 +70,7 @@ class Session:
         greeting: Mapping[str, object] | None = None,
     ) -> None:
         self.name = f"c-{secrets.token_hex(4)}"
-        self._hub = hub
+        self._chores = hub.chores
         self._limits = limits
         self._tokens = tokens
         self._clock = clock
@@ -67,8 +79,13 @@ class Session:
         self._opened = now
         self._heartbeat_at = now
         self._grant: Grant | None = None
-        self._subscribed_once = False
         self._reading = Reading(hub, limits, self._left_out)
+        self._operations = Operations(hub, limits, self._reading, self._reply, self._allows)
+        self._inbox: deque[tuple[bytes, bool]] = deque()
+        self._inbox_bytes = 0
+        self._busy = False
+        self._answered = False
+        self.held = False
         self._bucket = Bucket(limits.ws_rate, limits.ws_burst, now)
         self._over_rate_at: float | None = None
         self._bad: deque[float] = deque(maxlen=_BAD_MESSAGES)
@@ -86,7 +103,7 @@ class Session:
     def open(self, wire: Wire, box: Outbox, grant: Grant | None) -> None:
         """The connection is up: greet."""
         self._wire = wire
-        self.box = self._reading.box = box
+        self.box = self._reading.box = self._operations.box = box
         self._grant = grant  # counted by the connection already
         limits = self._limits
         self._say(
@@ -111,8 +128,9 @@ class Session:
         if self.ended:
             return
         self.ended = True
-        self._reading.end_all()
+        self._inbox.clear()
         self.box.close()
+        self._chores.begin(self._reading.end_all())
         if self._tokens is not None and self._grant is not None:
             self._tokens.let_go(self._grant)
 
@@ -126,26 +144,66 @@ class Session:
     # --- what the client sends --------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """One text message."""
-        now = self._clock.monotonic()
-        allowed = self._within_rate(now)
+        """One text message: dealt with at once, or after those before it."""
+        allowed = self._within_rate(self._clock.monotonic())
         if self.ended:
             return
-        op_id: str | None = None
+        self._inbox.append((data, allowed))
+        self._inbox_bytes += len(data)
+        if not self._busy:
+            self._busy = True
+            self._chores.begin(self._answer_all())
+        if self._inbox_bytes >= self._limits.ws_message_bytes and not self.held:
+            self.held = True
+            self._wire.hold()
+
+    def _answer_all(self) -> Work:
+        while self._inbox:
+            data, allowed = self._inbox.popleft()
+            self._inbox_bytes -= len(data)
+            yield 1 + len(data) // _BYTES_A_BOOK
+            if not self.ended:
+                yield from self._answer(data, allowed)
+        self._inbox_bytes = 0
+        self._busy = False
+        if self.held:
+            self.held = False
+            # Its pong may have come while nobody looked.
+            self._pinged_at = self._clock.monotonic()
+            self._wire.resume()
+
+    def _answer(self, data: bytes, allowed: bool) -> Work:
+        """Deal with one message: one answer, whatever goes wrong."""
+        op: Op | None = None
+        self._answered = False
         try:
             op = protocol.parse(data, self._limits.ws_json_depth)
-            op_id = op.id
             if not allowed:
-                raise self._fault(op, "rate_limited", f"more than {self._limits.ws_rate} messages a second")
-            self._run(op)
+                raise Fault("rate_limited", f"more than {self._limits.ws_rate} messages a second")
+            work = self._run(op)
+            for done in work:
+                yield done
+                if self.ended:
+                    work.close()
+                    return
         except Fault as fault:
+            if op is not None:
+                fault.id = op.id
             self._say(fault.answer())
-            self._judge(fault, now)
+            self._judge(fault, self._clock.monotonic())
         except Exception as error:
+            if self._answered:
+                self.broken(error)
+                return
             logs.log("gateway").error("operation failed", connection=self.name, error=logs.clean(repr(error)))
             failure = Fault("internal", "the server failed to do this")
-            failure.id = op_id
+            failure.id = None if op is None else op.id
             self._say(failure.answer())
+
+    def _reply(self, message: dict[str, Any]) -> None:
+        """The one answer to what is being dealt with."""
+        self._answered = True
+        self._say(message)
 
     def control_frame(self) -> None:
         """A ping or pong of the client's own accord costs as much as a message."""
@@ -179,144 +237,47 @@ class Session:
     def _close(self, code: int, reason: str) -> None:
         self._wire.close(code, reason)
 
-    def _run(self, op: Op) -> None:
+    def _run(self, op: Op) -> Work:
         if op.name == "ping":
-            self._say({"type": "pong", "id": op.id, "ts": self._clock.now_us()})
-            return
-        if op.name == "auth":
+            self._reply({"type": "pong", "id": op.id, "ts": self._clock.now_us()})
+        elif op.name == "auth":
             self._auth(op)
-            return
-        if self._tokens is not None and self._grant is None:
-            raise self._fault(op, "unauthorized", "authenticate first")
-        if not self._in_force():
-            return
-        if op.name == "subscribe":
-            self._subscribe(op)
-        elif op.name == "unsubscribe":
-            self._unsubscribe(op)
-        elif op.name == "resync":
-            self._resync(op)
-        else:
-            self._list(op)
-
-    @staticmethod
-    def _fault(op: Op, code: str, message: str, at: int | None = None) -> Fault:
-        fault = Fault(code, message, at)
-        fault.id = op.id
-        return fault
+        elif self._tokens is not None and self._grant is None:
+            raise Fault("unauthorized", "authenticate first")
+        elif self._in_force():
+            yield from self._operations.run(op)
 
     def _auth(self, op: Op) -> None:
         now_us = self._clock.now_us()
         if self._tokens is None:
-            self._say({"type": "authenticated", "id": op.id, "scopes": [">"], "expires": None})
+            self._reply({"type": "authenticated", "id": op.id, "scopes": [">"], "expires": None})
             return
         grant = self._tokens.find(op.token, now_us)
         logs.log("gateway").info("auth", connection=self.name, accepted=grant is not None)
         if grant is None:
-            self._say(self._fault(op, "unauthorized", "token unknown or expired").answer())
-            self._close(4401, "token unknown or expired")
+            self._refuse(op, "unauthorized", "token unknown or expired", 4401)
             return
         if not all(grant.allows(held.pattern) for held in self._reading.subscriptions.values()):
-            raise self._fault(op, "forbidden", "the new token does not cover what is subscribed")
+            raise Fault("forbidden", "the new token does not cover what is subscribed")
         if not self._tokens.hold(grant, self._limits.ws_per_token):
-            self._say(self._fault(op, "rate_limited", "too many connections of this token").answer())
-            self._close(1013, "too many connections of this token")
+            self._refuse(op, "rate_limited", "too many connections of this token", 1013)
             return
         if self._grant is not None:
             self._tokens.let_go(self._grant)
         self._grant = grant
-        self._say(
+        self._reply(
             {"type": "authenticated", "id": op.id, "scopes": list(grant.scopes), "expires": grant.expires}
         )
 
-    def _pattern(self, op: Op, text: str, at: int | None) -> Pattern:
-        try:
-            pattern = patterns.parse(text)
-        except ValueError as error:
-            raise self._fault(op, "bad_pattern", str(error), at) from None
-        if self._grant is not None and not self._grant.allows(pattern):
-            raise self._fault(op, "forbidden", "the token does not cover this", at)
-        return pattern
+    def _refuse(self, op: Op, code: str, why: str, close: int) -> None:
+        fault = Fault(code, why)
+        fault.id = op.id
+        self._reply(fault.answer())
+        self._close(close, why)
 
-    def _subscribe(self, op: Op) -> None:
-        reading = self._reading
-        planned: dict[tuple[str, Options], tuple[Pattern, list[MirroredBook]]] = {}
-        fresh: set[tuple[str, bool]] = set()
-        matched: set[tuple[str, bool]] = set()
-        for at, text in enumerate(op.books):
-            pattern = self._pattern(op, text, at)
-            key = (text, op.options)
-            if key in reading.subscriptions or key in planned:
-                raise self._fault(op, "already_subscribed", "this pattern is in force already", at)
-            if len(reading.subscriptions) + len(planned) >= self._limits.ws_patterns:
-                raise self._fault(op, "too_many_patterns", f"limit {self._limits.ws_patterns}", at)
-            books = self._hub.find(pattern)
-            for book in books:
-                matched.add((book.book, pattern.no))
-                if not reading.reads(book, pattern, op.options):
-                    fresh.add((book.book, pattern.no))
-            if not reading.room_for(len(fresh)):
-                limit = self._limits.ws_books
-                raise self._fault(
-                    op, "too_many_books", f"pattern matches {len(books)} books, limit {limit}", at
-                )
-            planned[key] = (pattern, books)
-        self._subscribed_once = True
-        self._say({"type": "subscribed", "id": op.id, "books": list(op.books), "matched": len(matched)})
-        for (_, options), (pattern, books) in planned.items():
-            reading.begin(pattern, options, books)
-
-    def _unsubscribe(self, op: Op) -> None:
-        keys: list[tuple[str, Options]] = []
-        for at, text in enumerate(op.books):
-            found = [
-                key
-                for key in self._reading.subscriptions
-                if key[0] == text and (op.options == Options() or key[1] == op.options) and key not in keys
-            ]
-            if not found:
-                raise self._fault(op, "not_subscribed", "no such pattern in force", at)
-            keys.extend(found)
-        for key in keys:
-            self._reading.end(key)
-        self._say({"type": "unsubscribed", "id": op.id, "books": list(op.books)})
-
-    def _resync(self, op: Op) -> None:
-        wanted: list[Stream] = []
-        for at, text in enumerate(op.books):
-            pattern = self._pattern(op, text, at)
-            books = self._hub.find(pattern) if pattern.kind != "wild" else []
-            held = [stream for book in books for stream in self._reading.streams_of(book, pattern.no)]
-            if not held:
-                raise self._fault(op, "unknown_book", "not a book of this connection", at)
-            wanted.extend(held)
-        self._say({"type": "resynced", "id": op.id, "books": list(op.books)})
-        for stream in wanted:
-            stream.want(self.box, "resync")
-
-    def _list(self, op: Op) -> None:
-        pattern = self._pattern(op, op.match, None)
-        names = {(book.no_book if pattern.no else book.book): book for book in self._hub.find(pattern)}
-        after = op.after
-        page = sorted(name for name in names if after is None or name > after)
-        more = len(page) > _PAGE
-        page = page[:_PAGE]
-        self._say(
-            {
-                "type": "books",
-                "id": op.id,
-                "books": [
-                    {
-                        "book": name,
-                        "title": names[name].title,
-                        "label": names[name].label,
-                        "state": names[name].state(),
-                    }
-                    for name in page
-                ],
-                "next": page[-1] if more else None,
-            }
-        )
+    def _allows(self, pattern: Pattern) -> bool:
+        """Does the token cover this?"""
+        return self._grant is None or self._grant.allows(pattern)
 
     def _left_out(self) -> None:
         """A book that began to match is one too many."""
@@ -360,7 +321,7 @@ class Session:
                     return
             elif not self._in_force():
                 return
-        if not self._subscribed_once and now - self._opened > limits.ws_first_subscribe_s:
+        if not self._reading.ever and now - self._opened > limits.ws_first_subscribe_s:
             self._close(4408, "no subscribe")
             return
         box = self.box
@@ -404,5 +365,5 @@ class Session:
                 self._pinged_at = now
                 self._ping = secrets.token_bytes(4)
                 self._wire.ping(self._ping)
-        elif now - self._pinged_at >= limits.ws_pong_s:
+        elif now - self._pinged_at >= limits.ws_pong_s and not self.held:
             self._close(4491, "no pong")
