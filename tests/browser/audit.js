@@ -75,6 +75,16 @@
     watch.observe(document.querySelector(".ladder"), everything);
   },
 
+  // Every state that the connection is shown in, with what the ladders look like then.
+  noteLinks() {
+    window.links = [];
+    const note = () => {
+      const faded = Number(getComputedStyle(document.querySelector(".ladder table")).opacity) < 0.5;
+      window.links.push({ link: document.body.dataset.link, text: document.getElementById("link-text").textContent, faded });
+    };
+    new MutationObserver(note).observe(document.body, { attributes: true, attributeFilter: ["data-link"] });
+  },
+
   // A connection that stays open and says nothing, while `window.deaf`.
   deafen() {
     const Real = WebSocket;

@@ -18,7 +18,7 @@ __all__ = ["bus", "dial", "engine", "gateway", "start"]
 SCREENSHOTS = Path(__file__).parent.parent.parent / "screenshots"
 """Kept for people to look at; git ignores it."""
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from playwright.async_api import expect
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -68,7 +70,7 @@ class Tab:
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, **more
         )
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         tab = cls(context, page)
         page.on(
             "console",
@@ -91,7 +93,7 @@ class Tab:
         )
         return {card["book"]: card for card in shown}
 
-    async def until(self, condition: Callable[[], Awaitable[Any]], timeout: float = 15) -> Any:
+    async def until(self, condition: Callable[[], Awaitable[Any]], timeout: float = 30) -> Any:
         """Wait until `await condition()` is true; asked between frames."""
         async with asyncio.timeout(timeout):
             while not (result := await condition()):
@@ -99,7 +101,7 @@ class Tab:
         return result
 
     async def until_cards(
-        self, condition: Callable[[dict[str, dict[str, Any]]], Any], timeout: float = 15
+        self, condition: Callable[[dict[str, dict[str, Any]]], Any], timeout: float = 30
     ) -> dict[str, dict[str, Any]]:
         """Wait until the cards are as wanted; the cards then."""
         cards: dict[str, dict[str, Any]] = {}
@@ -115,6 +117,6 @@ class Tab:
             raise AssertionError(f"not in {timeout} s: {cards}") from None
         return cards
 
-    async def link(self) -> str:
-        """The state of the connection, as shown."""
-        return str(await self.page.inner_text("#link"))
+    async def until_link(self, text: str) -> None:
+        """Wait until the connection is shown in this state."""
+        await expect(self.page.locator("#link-text")).to_have_text(text)

@@ -33,7 +33,7 @@ class Row {
     this.scale = 0;
     this.crossed = false;
     this.price = h("th", { scope: "row", class: "price" });
-    this.bar = h("div", { class: "bar-in", role: "img" });
+    this.bar = h("div", { class: "bar-in" });
     this.size = h("td", { class: "number" });
     this.element = h("tr", { class: side }, this.price, h("td", { class: "depth" }, this.bar), this.size);
     this.parts = [];
@@ -45,7 +45,7 @@ class Row {
       write(this.price, "");
       write(this.size, "");
       for (const part of this.parts) part.hidden = true;
-      this.bar.removeAttribute("aria-label");
+      for (const name of ["role", "aria-label", "title"]) this.bar.removeAttribute(name);
     } else {
       if (this.level?.price !== level.price) write(this.price, level.price);
       else if (level !== this.level) this.flash();
@@ -80,6 +80,7 @@ class Row {
       said += `${said === "" ? "" : ", "}${legs[at]} ${size}`;
     }
     for (let at = legs.length; at < this.parts.length; at += 1) this.parts[at].hidden = true;
+    this.bar.setAttribute("role", "img");
     this.bar.setAttribute("aria-label", said);
     this.bar.title = said;
   }
@@ -117,7 +118,7 @@ export class Card {
     this.book = book;
     this.visible = true;
     const id = `book-${book.id.replaceAll(".", "-")}`;
-    this.title = h("h2", { id });
+    this.title = h("h2", { id }, book.label ?? book.id);
     this.pill = h("span", { class: "pill" });
     this.cross = h("span", { class: "pill crossed-pill" }, "crossed");
     this.cross.hidden = true;
