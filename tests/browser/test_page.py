@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 from browser.tab import Tab
 from gateway.conftest import Starter, ready
-from gateway.engine import FED_25, FED_50, GAME, Engine
+from gateway.engine import FED_25, FED_50, GAME, TABLE, Engine
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -124,6 +124,19 @@ async def test_a_leg_that_leaves_is_flagged(engine: Engine, gateway: Gateway, ta
     cards = await tab.until_cards(lambda cards: cards[FED_25]["state"] == "down")
     assert (cards[FED_25]["veil"], cards[FED_25]["bids"]) == ("No live leg", [])
     assert (cards[FED_25]["bid"], cards[FED_25]["ask"]) == ("–", "–")
+
+
+async def test_a_book_that_is_over_goes(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """A book that leaves the mapping leaves the page, without a reload; mapped again, it comes back."""
+    await tab.page.goto(url(gateway))
+    await tab.until_cards(lambda cards: cards.keys() == {FED_25, FED_50})
+    table = [row for row in TABLE if row[2] != FED_50]
+    engine.publish(engine.store.set_mapping(413, table, engine.now_us))
+    await tab.until_cards(lambda cards: cards.keys() == {FED_25})
+    await expect(tab.page.locator("#event-note")).to_contain_text("1 book ")
+    engine.publish(engine.store.set_mapping(414, TABLE, engine.now_us))
+    engine.snapshot("kalshi", "KXFED-26DEC-C50", [["0.4", "5"]], [["0.6", "7"]])
+    await tab.until_cards(lambda cards: len(cards) == 2 and all(shows(c, engine) for c in cards.values()))
 
 
 async def test_no_views(engine: Engine, gateway: Gateway, tab: Tab) -> None:

@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 
 from client.liar import Liar
 from gateway.conftest import Starter, ready
-from gateway.engine import FED_25, FED_50, GAME, Engine
+from gateway.engine import FED_25, FED_50, GAME, TABLE, Engine
 from wup.client import Event, Feed, FeedError, Refused, Subscription, connect, connect_sync
 from wup.gateway import Gateway, Limits
 
@@ -123,6 +123,44 @@ async def test_asset_ids(engine: Engine, gateway: Gateway) -> None:
         (event,) = await collect(feed.subscribe("kalshi:KXNBA-BOS"), 1)
         assert event.book is not None
         assert event.book.id == GAME
+
+
+async def test_an_asset_that_moves(engine: Engine, gateway: Gateway) -> None:
+    """A venue's asset feeds another book now: the old one is over for who named it, the new one comes."""
+    async with connect(url(gateway)) as feed:
+        events = feed.subscribe("kalshi:KXNBA-BOS")
+        (event,) = await collect(events, 1)
+        table = [(*row[:2], FED_25 if row[1] == "KXNBA-BOS" else row[2], row[3]) for row in TABLE]
+        engine.publish(engine.store.set_mapping(413, table, engine.now_us))
+        removed = await until_type(events, "removed")
+        assert (removed.book, removed.why) == (event.book, "mapping")
+        assert event.book is not None
+        assert not event.book.exact
+        back = await until_type(events, "snapshot")
+        assert back.book is not None
+        assert (back.book.id, [key[0] for key in feed.books]) == (FED_25, [FED_25])
+        engine.step()
+        async with asyncio.timeout(5):
+            while not agrees(engine, feed):
+                await asyncio.sleep(0.005)
+
+
+async def test_a_book_that_leaves_the_mapping(engine: Engine, gateway: Gateway) -> None:
+    """Its last status is followed by `removed`; what is kept is not exact, nor is anything once closed."""
+    async with connect(url(gateway)) as feed:
+        events = feed.subscribe(">")
+        await collect(events, 3)
+        game = feed.book(GAME)
+        kept = feed.book(FED_25)
+        assert game is not None
+        assert kept is not None
+        table = [row for row in TABLE if row[2] != GAME]
+        engine.publish(engine.store.set_mapping(413, table, engine.now_us))
+        removed = await until_type(events, "removed")
+        assert (removed.book, removed.why, game.exact, feed.book(GAME)) == (game, "unmapped", False, None)
+        assert kept.exact
+    assert not kept.exact
+    assert kept.best_bid is None
 
 
 async def test_gateway_says_gap(engine: Engine, gateway: Gateway) -> None:

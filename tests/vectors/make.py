@@ -18,6 +18,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
 
 from gateway.plain import PlainBook, cell, micro  # noqa: E402
+from vectors.feeds import feeds  # noqa: E402
 from wup import BookStore  # noqa: E402
 
 BOOK = "fed-2026-12.9b1c22d0a47e55f1.yes"
@@ -519,7 +520,8 @@ def files() -> dict[str, Message]:
     streams = rules()
     streams += [full(seed, no) for seed in (1, 2) for no in (False, True)]
     streams += [shaped(3, 1, None), shaped(4, 5, None), shaped(5, None, 100), shaped(6, 5, 250)]
-    return {"digest": digests(), "numbers": numbers(), "patterns": patterns(), "streams": {"cases": streams}}
+    own = {"digest": digests(), "numbers": numbers(), "patterns": patterns()}
+    return {**own, "streams": {"cases": streams}, "feeds": {"cases": feeds()}}
 
 
 def dump(content: Message) -> str:

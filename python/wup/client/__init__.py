@@ -9,8 +9,9 @@ async with connect("ws://127.0.0.1:8082/ws") as feed:
 from wup.client.book import LiveBook
 from wup.client.errors import FeedError, Refused
 from wup.client.event import Event
-from wup.client.feed import Feed, Stats, connect
+from wup.client.feed import Feed, connect
 from wup.client.ladder import Ladder
+from wup.client.stats import Stats
 from wup.client.subscription import Subscription
 from wup.client.sync import SyncFeed, SyncSubscription, connect_sync
 from wup.client.tables import book_rows, event_rows, to_pandas, to_polars

@@ -21,7 +21,7 @@ class LiveBook:
     only worth looking at then.
     """
 
-    __slots__ = ("_mirror", "depth", "every_ms", "id", "label", "title")
+    __slots__ = ("_mirror", "depth", "every_ms", "id", "label", "result", "title")
 
     def __init__(self, book: str, depth: int | None, every_ms: int | None) -> None:
         self.id = book
@@ -29,6 +29,8 @@ class LiveBook:
         self.every_ms = every_ms
         self.title: str | None = None
         self.label: str | None = None
+        self.result: str | None = None
+        """The outcome of a closed book, when it is known."""
         self._mirror = MirrorBook()
 
     @property
@@ -115,7 +117,10 @@ class LiveBook:
 
     def snapshot(self) -> bytes:
         """The `snapshot` message of the copy as it is now."""
-        return self._mirror.snapshot(no=self.id.endswith(".no"), depth=self.depth)
+        message = self._mirror.snapshot(no=self.id.endswith(".no"), depth=self.depth)
+        if self.every_ms is None:
+            return message
+        return message[:-1] + b',"every_ms":%d}' % self.every_ms
 
     def __repr__(self) -> str:
         return f"LiveBook({self.id!r}, seq={self.seq}, state={self.state!r}, exact={self.exact})"

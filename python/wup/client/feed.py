@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,21 +11,22 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as ws_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from wup._core import CoreError
 from wup.backoff import CAP_S, full_jitter
-from wup.client.book import LiveBook
+from wup.client.books import Books
 from wup.client.errors import FeedError, Refused
 from wup.client.event import Event
 from wup.client.operations import Operations
-from wup.client.repair import Repair
 from wup.client.routes import Routes, StreamKey, head
 from wup.client.silence import Silence
+from wup.client.stats import Stats
 from wup.client.subscription import OnSlow, Subscription
 from wup.client.wanted import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from wup.client.book import LiveBook
 
 DEFAULT_URL = "ws://127.0.0.1:8082/ws"
 _SILENT_S = 5.0
@@ -37,18 +37,6 @@ _FATAL_STATUSES = frozenset({400, 401, 403, 404, 421, 426})
 _RATE_CLOSE = 4429
 _RATE_WAIT_S = 10.0
 _BOOK_KINDS = frozenset({"snapshot", "delta", "status"})
-
-
-@dataclass(slots=True)
-class Stats:
-    """What a feed has seen. `mismatches` are digests that did not agree: always 0, or something is wrong."""
-
-    messages: int = 0
-    mismatches: int = 0
-    gaps: int = 0
-    heartbeats: int = 0
-    count_mismatches: int = 0
-    connects: int = 0
 
 
 def connect(
@@ -73,12 +61,10 @@ class Feed:
 
     def __init__(self, url: str, token: str | None, uniform: Callable[[float, float], float]) -> None:
         self.url = url
-        self.books: dict[StreamKey, LiveBook] = {}
         self.stats = Stats()
         self._token = token
         self._uniform = uniform
         self._routes = Routes()
-        self._with_options = False
         self._ws: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._up = asyncio.Event()
@@ -87,7 +73,7 @@ class Feed:
         self._operations = Operations()
         self._wanted = Wanted()
         self._wait_s: float | None = None
-        self._repair = Repair(self._operations)
+        self._books = Books(self._operations, self._routes, self.stats)
         self._count = 0
 
     async def __aenter__(self) -> Feed:
@@ -113,10 +99,15 @@ class Feed:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        self._operations.detach()
-        self._repair.forget()
+        self._last_problem = "closed"
+        self._drop_connection()
         for subscription in self._routes.subscriptions:
             subscription.end()
+
+    @property
+    def books(self) -> dict[StreamKey, LiveBook]:
+        """The books that have come, by stream: (book id, depth, every_ms)."""
+        return self._books.held
 
     @property
     def connected(self) -> bool:
@@ -145,7 +136,7 @@ class Feed:
             raise ValueError("at least one pattern")
         subscription = Subscription(self, patterns, depth, every_ms, trades, on_slow, limit)
         self._routes.add(subscription)
-        self._with_options = self._with_options or depth is not None or every_ms is not None
+        self._books.shaped = self._books.shaped or depth is not None or every_ms is not None
         if self._fatal is not None:
             subscription.fail(self._fatal)
         elif self._ws is not None:
@@ -163,9 +154,7 @@ class Feed:
         if free:
             body = {"op": "unsubscribe", "books": free, **subscription.options()}
             self._operations.ask(body, lambda answer: None)
-        for key in list(self.books):
-            if not self._routes.stream(key):
-                del self.books[key]
+        self._books.drop_unread()
         subscription.end()
 
     async def list_books(self, match: str = ">") -> list[dict[str, Any]]:
@@ -175,14 +164,7 @@ class Feed:
             Refused: the gateway does not take the pattern.
             FeedError: the connection went before the answer was whole.
         """
-        rows: list[dict[str, Any]] = []
-        after: str | None = None
-        while True:
-            page = await self._operations.asked({"op": "list", "match": match, "after": after})
-            rows += page["books"]
-            after = page.get("next")
-            if after is None:
-                return rows
+        return await self._operations.books(match)
 
     # --- the connection ---------------------------------------------------------------------------
 
@@ -233,12 +215,8 @@ class Feed:
         was_up = self._ws is not None
         self._ws = None
         self._operations.detach()
-        self._repair.forget()
+        self._books.lost()
         if was_up:
-            for key, book in self.books.items():
-                if book.exact:
-                    book.mirror.doubt()
-                    self._tell(key, Event("lost", book, why="disconnected"))
             for subscription in self._routes.subscriptions:
                 subscription.put(Event("disconnected", why=self._last_problem))
         return was_up
@@ -267,6 +245,7 @@ class Feed:
         self.stats.connects += 1
         self._operations.attach(ws)
         self._wanted.clear()
+        self._books.expect()
         self._up.set()
         for subscription in list(self._routes.subscriptions):
             subscription.put(Event("connected"))
@@ -290,12 +269,12 @@ class Feed:
         if kind in _BOOK_KINDS and book is not None:
             self._count += 1
             self.stats.messages += 1
-            self._apply(kind, book, message)
+            self._books.take(kind, book, message)
         elif kind == "trade":
             self._count += 1
             self.stats.messages += 1
             if book is not None:
-                self._trade(book, message)
+                self._books.trade(book, message)
         elif kind == "heartbeat":
             self.stats.heartbeats += 1
             if orjson.loads(message).get("count") != self._count:
@@ -316,59 +295,6 @@ class Feed:
         for subscription in self._routes.subscriptions:
             subscription.put(Event("notice", message=message, why=body.get("code")))
 
-    def _apply(self, kind: str, book_id: str, message: bytes) -> None:
-        key: StreamKey = (book_id, None, None)
-        if self._with_options:
-            body = orjson.loads(message)
-            key = (book_id, body.get("depth"), body.get("every_ms"))
-        book = self.books.get(key)
-        if book is None:
-            if kind != "snapshot":
-                return  # on its way when we unsubscribed
-            book = self.books[key] = LiveBook(*key)
-        was_exact = book.exact
-        try:
-            verdict = book.mirror.apply(message)
-        except CoreError:
-            verdict = "broken"
-        if verdict == "exact":
-            if kind == "snapshot":
-                self._repair.done(book_id)
-                self._learn(key, book, message)
-                if not self._routes.stream(key):
-                    # On its way when its last subscription ended.
-                    del self.books[key]
-                    return
-            elif kind == "status":
-                self._learn(key, book, message)
-            self._tell(key, Event(kind, book, message))  # type: ignore[arg-type]
-            return
-        if verdict == "broken":
-            self.stats.mismatches += 1
-        elif verdict == "gap":
-            self.stats.gaps += 1
-        if was_exact and not book.exact:
-            self._tell(key, Event("lost", book, message, why=verdict if verdict != "ignored" else "gateway"))
-        if verdict in ("broken", "gap"):
-            self._repair.ask(book_id)
-
-    def _learn(self, key: StreamKey, book: LiveBook, message: bytes) -> None:
-        body = orjson.loads(message)
-        book.title = body.get("title", book.title)
-        book.label = body.get("label", book.label)
-        legs = body.get("legs")
-        if isinstance(legs, dict):
-            self._routes.legs(key[0], legs)
-
-    def _trade(self, book_id: str, message: bytes) -> None:
-        for subscription in self._routes.trades(book_id):
-            book = self.books.get((book_id, subscription.depth, subscription.every_ms))
-            subscription.put(Event("trade", book, message))
-
-    def _tell(self, key: StreamKey, event: Event) -> None:
-        for subscription in self._routes.stream(key):
-            subscription.put(event)
-
     # --- operations -------------------------------------------------------------------------------
 
     def _ask_for(self, subscription: Subscription) -> None:
@@ -381,6 +307,7 @@ class Feed:
                 return
             heirs = self._wanted.heirs(subscription)
             self._wanted.remove(subscription)
+            self._books.drop_unread()
             subscription.fail(answer)
             # Who counted on this question asks for itself.
             for heir in heirs:

@@ -93,6 +93,21 @@ class Operations:
         finally:
             self._waiting.discard(answer)
 
+    async def books(self, match: str) -> list[dict[str, Any]]:
+        """The rows of `list`, all pages.
+
+        Raises:
+            Refused, FeedError: as `asked`.
+        """
+        rows: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            page = await self.asked({"op": "list", "match": match, "after": after})
+            rows += page["books"]
+            after = page.get("next")
+            if after is None:
+                return rows
+
     def answer(self, message: dict[str, Any]) -> None:
         """One answer of the gateway; others than to our questions are ignored."""
         op_id = message.get("id")

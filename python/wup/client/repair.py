@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from wup.client.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wup.client.operations import Operations
 
 _DELAY_S = 0.05
@@ -18,8 +20,10 @@ _AT_ONCE = 200
 class Repair:
     """The books of one feed that wait for a `resync`."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, unknown: Callable[[str], None]) -> None:
+        """`unknown` is told which book the gateway does not serve (any more)."""
         self._operations = operations
+        self._unknown = unknown
         self._doubtful: set[str] = set()
         self._asked: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -39,6 +43,11 @@ class Repair:
         self._asked.discard(book)
         self._delay = _DELAY_S
 
+    def drop(self, book: str) -> None:
+        """Nobody wants this book any more."""
+        self._doubtful.discard(book)
+        self._asked.discard(book)
+
     def forget(self) -> None:
         """The connection is gone: the next one brings all snapshots by itself."""
         self._doubtful.clear()
@@ -56,12 +65,17 @@ class Repair:
         self._asked.update(batch)
 
         def answered(answer: dict[str, Any] | Refused) -> None:
+            if not isinstance(answer, Refused):
+                return
             # One book that is gone spoils the whole operation: the others are asked for again without it.
-            if isinstance(answer, Refused):
-                gone = batch[answer.at] if answer.at is not None and answer.at < len(batch) else None
-                self._asked.discard(gone or "")
-                for book in self._asked.intersection(batch):
-                    self.ask(book)
+            # When it does not say which, all are, ever more slowly.
+            if answer.at is not None and 0 <= answer.at < len(batch):
+                gone = batch[answer.at]
+                self._asked.discard(gone)
+                if answer.code == "unknown_book":
+                    self._unknown(gone)
+            for book in sorted(self._asked.intersection(batch)):
+                self.ask(book)
 
         self._operations.ask({"op": "resync", "books": batch}, answered)
         if self._doubtful:

@@ -9,7 +9,7 @@ import orjson
 from wup._core import matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from wup.client.subscription import Subscription
 
@@ -49,18 +49,27 @@ def pattern_matches(pattern: str, book: str) -> bool:
     return matches(pattern, book)
 
 
-def belongs(subscription: Subscription, key: StreamKey, assets: Iterable[str]) -> bool:
-    """Did `subscription` ask for this stream? `assets` are `platform:asset_id` of the book's legs."""
+def belonging(subscription: Subscription, key: StreamKey, assets: Iterable[str]) -> Iterator[str]:
+    """By which of its patterns `subscription` asked for this stream; `assets` are `platform:asset_id` of the
+    book's legs."""
     book, depth, every_ms = key
     if (depth, every_ms) != (subscription.depth, subscription.every_ms):
-        return False
+        return
     for pattern in subscription.patterns:
         if ":" in pattern:
             if pattern in assets and not book.endswith(".no"):
-                return True
+                yield pattern
         elif pattern_matches(pattern, book):
-            return True
-    return False
+            yield pattern
+
+
+def belongs(subscription: Subscription, key: StreamKey, assets: Iterable[str]) -> bool:
+    """Did `subscription` ask for this stream?"""
+    return any(True for _ in belonging(subscription, key, assets))
+
+
+def _assets(legs: dict[str, dict[str, Any]]) -> frozenset[str]:
+    return frozenset(f"{leg.get('platform')}:{leg.get('asset')}" for leg in legs.values())
 
 
 class Routes:
@@ -87,10 +96,15 @@ class Routes:
 
     def legs(self, book: str, legs: dict[str, dict[str, Any]]) -> None:
         """The legs of a book, by which a subscription may have named it."""
-        assets = frozenset(f"{leg.get('platform')}:{leg.get('asset')}" for leg in legs.values())
+        assets = _assets(legs)
         if self._assets.get(book) != assets:
             self._assets[book] = assets
             self._forget()
+
+    def relinks(self, book: str, legs: dict[str, dict[str, Any]]) -> bool:
+        """Are these other legs than those known of the book?"""
+        known = self._assets.get(book)
+        return known is not None and known != _assets(legs)
 
     def stream(self, key: StreamKey) -> list[Subscription]:
         """Who reads a stream."""
@@ -100,6 +114,11 @@ class Routes:
             found = [held for held in self.subscriptions if belongs(held, key, assets)]
             self._streams[key] = found
         return found
+
+    def patterns(self, key: StreamKey) -> set[str]:
+        """The patterns by which a stream is read."""
+        assets = self._assets.get(key[0], frozenset())
+        return {pattern for held in self.subscriptions for pattern in belonging(held, key, assets)}
 
     def trades(self, book: str) -> list[Subscription]:
         """Who reads the trades of a book."""

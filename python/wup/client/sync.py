@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wup.client.book import LiveBook
     from wup.client.event import Event
-    from wup.client.feed import Stats
+    from wup.client.stats import Stats
     from wup.client.subscription import OnSlow, Subscription
 
     _T = TypeVar("_T")

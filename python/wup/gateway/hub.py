@@ -155,6 +155,7 @@ class Hub:
             for subscription in list(self._wild.get(place, ())):
                 subscription.reading.part(subscription, book)
         before, book.assets = book.assets, frozenset()
+        book.said = frozenset()
         self.relinked(book, before)
         for subscription in list(self._named.get(book.book, ())):
             subscription.reading.part(subscription, book)

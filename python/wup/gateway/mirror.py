@@ -164,6 +164,9 @@ class Mirrors:
         if verdict == "exact":
             if kind == "delta" or (kind != "other" and self._learn(book, payload)):
                 self._listener.changed(book, payload, kind)
+                # Who named an asset that is none of its legs any more has to hear that first.
+                if kind != "delta":
+                    self._relink(book)
         elif verdict == "gap":
             MIRROR_BROKEN.labels(verdict).inc()
             self._lost(book, "gap", payload)
@@ -223,15 +226,18 @@ class Mirrors:
         book.label = body.get("label", book.label)
         legs = body.get("legs")
         if isinstance(legs, dict):
-            before = book.assets
-            book.assets = frozenset(f"{leg['platform']}:{leg['asset']}" for leg in legs.values())
-            if before != book.assets:
-                self._listener.relinked(book, before)
+            book.said = frozenset(f"{leg['platform']}:{leg['asset']}" for leg in legs.values())
         if book.mirror.state == "closed":
             book.closed_at = book.closed_at or self._clock.monotonic()
         else:
             book.closed_at = None
         return True
+
+    def _relink(self, book: MirroredBook) -> None:
+        """Subscriptions by asset follow the legs that the book has said last."""
+        before, book.assets = book.assets, book.said
+        if before != book.assets:
+            self._listener.relinked(book, before)
 
     # --- holes ------------------------------------------------------------------------------------
 
@@ -260,6 +266,7 @@ class Mirrors:
     def _restored(self, book: MirroredBook) -> None:
         book.serving = True
         book.unanswered = 0
+        self._relink(book)
         self._wanted.pop(book.book, None)
         self._listener.restored(book)
 
@@ -337,7 +344,8 @@ class Mirrors:
 
     def _remove(self, book: MirroredBook) -> None:
         """The service knows this book no more."""
-        if book.serving and book.closed_at is None:
+        if book.closed_at is None:
+            # Also to those who wait since an earlier gap: they would wait for ever.
             self._listener.lost(book, "unmapped")
         self.books.pop(book.book, None)
         self._by_subject.pop(subjects.changes(book.book), None)

@@ -47,6 +47,7 @@ class MirroredBook:
         "marked_at",
         "mirror",
         "no_book",
+        "said",
         "serving",
         "shard",
         "streams",
@@ -66,6 +67,8 @@ class MirroredBook:
         self.title: str | None = None
         self.label: str | None = None
         self.assets: frozenset[str] = frozenset()
+        """The assets by which it is subscribed to, and below those that its last message named."""
+        self.said: frozenset[str] = frozenset()
         self.streams: dict[tuple[bool, int | None, int | None], Stream] = {}
         self.trades: dict[bool, TradeFeed] = {}
         self.marked_at = now

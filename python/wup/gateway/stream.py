@@ -108,9 +108,10 @@ class Stream:
             "why": why,
             "ts": {"book": self.clock.now_us()},
         }
+        self.readers.update(dict.fromkeys(self.asking))
         self.send(orjson.dumps({**body, **self.options()}), now)
         for box in self.readers:
-            self.asking[box] = "gap"
+            self.asking.setdefault(box, "gap")
         self.readers.clear()
 
     def refused(self, box: Outbox, why: str) -> None:

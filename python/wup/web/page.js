@@ -121,6 +121,11 @@ function take(event) {
   }
   if (book === null) return;
   let card = cards.get(book.id);
+  if (type === "removed") {
+    if (card !== undefined) remove(card);
+    events.soon();
+    return;
+  }
   if (card === undefined) {
     card = new Card(book);
     card.setRows(Number(by("rows").value));
@@ -132,6 +137,16 @@ function take(event) {
   if (type === "status") events.soon();
   dirty.add(card);
   later();
+}
+
+/** The gateway serves this book no more. */
+function remove(card) {
+  sight.unobserve(card.element);
+  card.element.remove();
+  cards.delete(card.book.id);
+  dirty.delete(card);
+  name();
+  legend();
 }
 
 /** In the order of the labels, numbers as numbers. */

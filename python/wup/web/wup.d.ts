@@ -134,6 +134,17 @@ export interface LostEvent {
   readonly why: string;
   readonly count: 0;
 }
+/**
+ * The gateway serves this book no more (or no pattern asks for it any more): it is not exact, not among the feed's
+ * books, and would come back with a `snapshot`. (Exact all the same while another subscription reads it.) `why`: `unmapped`, `mapping`, `closed` or `unknown_book`.
+ */
+export interface RemovedEvent {
+  readonly type: "removed";
+  readonly book: LiveBook;
+  readonly message: Message | null;
+  readonly why: string;
+  readonly count: 0;
+}
 /** About the connection, or (`dropped`) this program read too slowly and `count` events were left out. */
 export interface FeedEvent {
   readonly type: "connected" | "disconnected" | "notice" | "dropped";
@@ -142,7 +153,7 @@ export interface FeedEvent {
   readonly why: string | null;
   readonly count: number;
 }
-export type AnyEvent = BookEvent | TradeEvent | LostEvent | FeedEvent;
+export type AnyEvent = BookEvent | TradeEvent | LostEvent | RemovedEvent | FeedEvent;
 
 export interface SubscribeOptions {
   /** Only the best n levels a side. */

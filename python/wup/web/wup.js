@@ -24,6 +24,10 @@ const RESYNC_MS = 50;
 const RESYNC_MAX_MS = 5_000;
 const RESYNC_AT_ONCE = 200;
 const AGAIN_MS = 1_000;
+// A closed book is dropped after 60 s (wire.md section 3 rule 5), without a word; here a little later.
+const CLOSED_MS = 65_000;
+const CENSUS_MS = 10_000;
+const CENSUS_MAX_MS = 300_000;
 // The contract allows 20 operations a second and 40 at once; a gateway set to less says `rate_limited`.
 const BURST = 30;
 const INTERVAL_MS = 1_000 / 15;
@@ -315,9 +319,10 @@ export class LiveBook {
 
   /** What is held, in the form of a snapshot message. */
   snapshot(why = "subscribe") {
-    const { id: book, epoch, seq, digest, state, crossed, mapping, title, label, legs } = this;
+    const { id: book, epoch, seq, digest, state, crossed, mapping, title, label, legs, result } = this;
     const list = (level) => [level.price, level.size, level.legs];
     const options = {};
+    if (result !== null) options.result = result;
     if (this.depth !== null) options.depth = this.depth;
     if (this.everyMs !== null) options.every_ms = this.everyMs;
     const bids = this.bids().map(list);
@@ -666,6 +671,13 @@ class Wanted {
   }
 }
 
+/** Is this the last word about a book that left the mapping? Then it has no leg any more. */
+function isLast({ type, by, why, legs }) {
+  if (type !== "status") return false;
+  if (by === "gateway") return why === "unmapped";
+  return (why === "unmapped" || why === "mapping") && isObject(legs) && Object.keys(legs).length === 0;
+}
+
 const streamKey = (book, depth, everyMs) =>
   depth === null && everyMs === null ? book : `${book} ${depth ?? ""} ${everyMs ?? ""}`;
 
@@ -716,6 +728,9 @@ export class Feed extends EventTarget {
   #doubtful = new Set();
   #resyncTimer = null;
   #resyncMs = RESYNC_MS;
+  #closing = new Map();
+  #unheard = new Set();
+  #censusTimer = null;
   #readiness;
 
   constructor(url = DEFAULT_URL, options = {}) {
@@ -865,6 +880,8 @@ export class Feed extends EventTarget {
     this.#freeAt = this.#heardAt;
     this.#wanted.clear();
     this.stats.connects += 1;
+    this.#unheard = new Set(this.books.keys());
+    if (this.#unheard.size > 0) this.#census(CENSUS_MS);
     if (this.#token !== null) this.request({ op: "auth", token: this.#token }).catch(() => {});
     for (const subscription of [...this.#subscriptions]) {
       subscription.put(new FeedEvent("connected"));
@@ -925,8 +942,12 @@ export class Feed extends EventTarget {
     this.#timers.clearTimeout(this.#watchTimer);
     this.#timers.clearTimeout(this.#resyncTimer);
     this.#timers.clearTimeout(this.#paceTimer);
+    this.#timers.clearTimeout(this.#censusTimer);
+    for (const timer of this.#closing.values()) this.#timers.clearTimeout(timer);
     this.#resyncTimer = null;
     this.#paceTimer = null;
+    this.#closing.clear();
+    this.#unheard.clear();
     this.#doubtful.clear();
     if (ws !== null && ws.readyState < 2) ws.close(code);
     for (const { reject } of [...this.#operations.splice(0), ...this.#answers.values()]) {
@@ -1004,7 +1025,10 @@ export class Feed extends EventTarget {
     const key = streamKey(message.book, depth, everyMs);
     let book = this.books.get(key);
     if (book === undefined) {
-      if (message.type !== "snapshot" || typeof message.book !== "string") return;
+      if (typeof message.book !== "string") return;
+      // It was over for us, and goes on.
+      if (message.type === "delta" && this.#read(message.book, depth, everyMs).length > 0) this.#resync(message.book);
+      if (message.type !== "snapshot") return;
       book = new LiveBook(message.book, depth, everyMs);
       this.#learn(book.id, message.legs);
       // On its way when we unsubscribed: nothing would keep it up to date.
@@ -1022,8 +1046,18 @@ export class Feed extends EventTarget {
         this.#resyncMs = RESYNC_MS;
         this.#attempt = 0;
       }
-      if (message.legs !== undefined) this.#learn(book.id, message.legs);
+      const over = isLast(message);
+      if (message.legs !== undefined && !over) {
+        this.#learn(book.id, message.legs);
+        if (this.books.get(key) !== book) return;
+      }
       this.#tell(key, book, new FeedEvent(message.type, book, message));
+      if (over) this.#remove(key, message.why);
+      else this.#heard(key, book);
+      return;
+    }
+    if (verdict === "ignored" && !book.exact && isLast(message)) {
+      this.#remove(key, "unmapped", message);
       return;
     }
     if (verdict === "broken") this.stats.mismatches += 1;
@@ -1050,24 +1084,43 @@ export class Feed extends EventTarget {
     const assets = Object.values(legs).map((leg) => `${leg?.platform}:${leg?.asset}`);
     const known = this.#assets.get(id);
     if (known !== undefined && known.length === assets.length && assets.every((asset) => known.includes(asset))) return;
+    const held = known === undefined ? [] : (this.#byId.get(id) ?? []);
+    const before = held.map((book) => this.#read(id, book.depth, book.everyMs));
     this.#assets.set(id, assets);
     this.#routes.clear();
+    // Who named a book by an asset that is none of its legs any more reads it no more.
+    held.forEach((book, at) => {
+      const left = this.#read(id, book.depth, book.everyMs);
+      const parted = before[at].filter((subscription) => !left.includes(subscription));
+      const key = streamKey(id, book.depth, book.everyMs);
+      if (left.length === 0) this.#remove(key, "mapping", null, parted);
+      else for (const subscription of parted) subscription.put(new FeedEvent("removed", book, null, "mapping"));
+    });
+  }
+
+  #read(id, depth, everyMs) {
+    return this.#subscriptions.filter(
+      (held) => held.depth === depth && held.everyMs === everyMs && this.#belongs(held, id),
+    );
   }
 
   #route(key, book) {
     let route = this.#routes.get(key);
     if (route === undefined) {
-      route = this.#subscriptions.filter(
-        (held) => held.depth === book.depth && held.everyMs === book.everyMs && this.#belongs(held, book.id),
-      );
+      route = this.#read(book.id, book.depth, book.everyMs);
       this.#routes.set(key, route);
     }
     return route;
   }
 
   #belongs(subscription, id) {
+    return this.#patterns(subscription, id).length > 0;
+  }
+
+  /** By which of its patterns a subscription asked for a book. */
+  #patterns(subscription, id) {
     const assets = this.#assets.get(id) ?? [];
-    return subscription.patterns.some((pattern) =>
+    return subscription.patterns.filter((pattern) =>
       pattern.includes(":") ? assets.includes(pattern) && !id.endsWith(".no") : matches(pattern, id),
     );
   }
@@ -1082,6 +1135,68 @@ export class Feed extends EventTarget {
 
   #tell(key, book, event) {
     for (const subscription of this.#route(key, book)) subscription.put(event);
+  }
+
+  // --- what is over ---
+
+  /** A book came, or its state did: a closed one is over after its time. */
+  #heard(key, book) {
+    this.#unheard.delete(key);
+    const timer = this.#closing.get(key);
+    if (book.state === "closed") {
+      if (timer === undefined) {
+        this.#closing.set(key, this.#timers.setTimeout(() => this.#remove(key, "closed"), CLOSED_MS));
+      }
+    } else if (timer !== undefined) {
+      this.#timers.clearTimeout(timer);
+      this.#closing.delete(key);
+    }
+  }
+
+  /** A book is over: not exact, not held, and its readers (of now, or `readers`) are told. */
+  #remove(key, why, message = null, readers = null) {
+    const book = this.books.get(key);
+    if (book === undefined) return;
+    const told = readers ?? this.#route(key, book);
+    book.doubt();
+    this.books.delete(key);
+    this.#routes.delete(key);
+    this.#unheard.delete(key);
+    this.#timers.clearTimeout(this.#closing.get(key));
+    this.#closing.delete(key);
+    const rest = this.#byId.get(book.id).filter((same) => same !== book);
+    if (rest.length > 0) {
+      this.#byId.set(book.id, rest);
+    } else {
+      this.#byId.delete(book.id);
+      this.#doubtful.delete(book.id);
+    }
+    for (const subscription of told) subscription.put(new FeedEvent("removed", book, message, why));
+  }
+
+  /** While books that were held do not come on a new connection: which are there? The others are over. */
+  #census(delay) {
+    const again = () => {
+      if (this.#up && this.#unheard.size > 0) this.#census(Math.min(2 * delay, CENSUS_MAX_MS));
+    };
+    this.#censusTimer = this.#timers.setTimeout(async () => {
+      const patterns = new Set();
+      for (const key of this.#unheard) {
+        const { id } = this.books.get(key);
+        for (const held of this.#subscriptions) for (const pattern of this.#patterns(held, id)) patterns.add(pattern);
+      }
+      try {
+        const known = new Set();
+        for (const pattern of [...patterns].sort()) for (const { book } of await this.listBooks(pattern)) known.add(book);
+        // A gateway that knows no book at all is not ready.
+        if (known.size > 0) {
+          for (const key of [...this.#unheard]) if (!known.has(this.books.get(key).id)) this.#remove(key, "unknown_book");
+        }
+      } catch (error) {
+        if (!(error instanceof Refused)) return; // disconnected: the next connection asks by itself
+      }
+      again();
+    }, delay);
   }
 
   // --- operations ---
@@ -1145,13 +1260,7 @@ export class Feed extends EventTarget {
     this.#subscriptions.splice(at, 1);
     this.#routes.clear();
     for (const [key, book] of this.books) {
-      if (this.#route(key, book).length > 0) continue;
-      book.doubt();
-      this.books.delete(key);
-      const rest = this.#byId.get(book.id).filter((same) => same !== book);
-      if (rest.length > 0) this.#byId.set(book.id, rest);
-      else this.#byId.delete(book.id);
-      this.#doubtful.delete(book.id);
+      if (this.#route(key, book).length === 0) this.#remove(key, "unsubscribed");
     }
     this.#routes.clear();
     return true;
@@ -1172,10 +1281,15 @@ export class Feed extends EventTarget {
     if (batch.length === 0 || !this.#up) return;
     for (const id of batch) this.#doubtful.delete(id);
     this.request({ op: "resync", books: batch }).catch((error) => {
-      if (!(error instanceof Refused) || error.at === null) return;
-      // All or nothing: the others are asked for again without the one that is not known there.
-      for (const [at, id] of batch.entries()) {
-        if (at !== error.at && (this.#byId.get(id) ?? []).some((book) => !book.exact)) this.#resync(id);
+      if (!(error instanceof Refused)) return;
+      // All or nothing: the others are asked for again without the one that is gone. When it does not say which,
+      // all are, ever more slowly.
+      const gone = Number.isInteger(error.at) ? batch[error.at] : undefined;
+      if (error.code === "unknown_book") {
+        for (const { depth, everyMs } of this.#byId.get(gone) ?? []) this.#remove(streamKey(gone, depth, everyMs), error.code);
+      }
+      for (const id of batch) {
+        if (id !== gone && (this.#byId.get(id) ?? []).some((book) => !book.exact)) this.#resync(id);
       }
     });
     if (this.#doubtful.size > 0) this.#resyncTimer = this.#timers.setTimeout(() => this.#sendResync(), RESYNC_MS);
