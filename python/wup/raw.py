@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Literal, cast
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Kind = Literal["start", "open", "sent", "frame", "catalog", "mapping", "book", "verdict", "marks", "close"]
+Kind = Literal[
+    "start", "open", "sent", "frame", "catalog", "mapping", "book", "status", "verdict", "marks", "close"
+]
 KINDS: frozenset[str] = frozenset(
-    ("start", "open", "sent", "frame", "catalog", "mapping", "book", "verdict", "marks", "close")
+    ("start", "open", "sent", "frame", "catalog", "mapping", "book", "status", "verdict", "marks", "close")
 )
 
 _KIND, _RX, _CONN, _N = "Wup-Kind", "Wup-Rx", "Wup-Conn", "Wup-N"

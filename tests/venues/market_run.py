@@ -4,7 +4,9 @@ The simulator's exchange is the venue; session, normaliser and engine are ours; 
 aggregator does: numbers on frames, repairs, reconnects. After each engine transaction the books that a
 consumer of the normalised messages has are compared with the simulator's true books.
 
-A live leg may differ from the truth only between a frame that never arrived and what reveals it: at a venue
+No leg is live while the venue has its market halted or ended and has told so, whatever connections come and
+go meanwhile. A live leg may differ from the truth only between a frame that never arrived and what reveals
+it: at a venue
 with sequence numbers the next frame of the subscription, at one with hashes the next transaction of the
 asset and the time that a transaction may stay open. Every other difference is a failure.
 """
@@ -87,6 +89,15 @@ CLOSED = 2
 LOSSES = frozenset(["drop", "silence", "mute", "malformed", "truncate", "reorder", "negative", "mixed_array"])
 # Frames that hold nothing of a book: their loss excuses no difference.
 BOOKLESS = frozenset(["trade", "ticker", "best", "tick", "lifecycle"])
+# A frame that the sequence, or its form, keeps from being used.
+REFUSED = (
+    "sequence_reset",
+    "repeated_sequence",
+    "ended_subscription",
+    "bad_json",
+    "bad_field",
+    "unknown_type",
+)
 # What no input may ever cause.
 OUR_FAULTS = frozenset(["normaliser_error", "timer_failed"])
 GRACE_US = {"kalshi": 0, "polymarket": 250_000 + TIMER_US}
@@ -96,6 +107,10 @@ class WrongBook(AssertionError):
     """A live leg that differs from the truth without excuse."""
 
 
+class ShownWhileHalted(AssertionError):
+    """A live leg of a market that the venue has told to be halted or ended, and that still is."""
+
+
 class NotHealed(AssertionError):
     """A leg that does not come back after the last fault."""
 
@@ -103,7 +118,15 @@ class NotHealed(AssertionError):
 class Run:
     """One venue, one seed."""
 
-    def __init__(self, platform: str, seed: int, *, venue: Venue | None = None, rate: float = 300.0) -> None:
+    def __init__(
+        self,
+        platform: str,
+        seed: int,
+        *,
+        venue: Venue | None = None,
+        engine: type[Engine] = Engine,
+        rate: float = 300.0,
+    ) -> None:
         self.platform, self.seed = platform, seed
         self.rng = random.Random(f"{platform}/{seed}")
         self.now_us = START_US
@@ -117,7 +140,7 @@ class Run:
             market.listing.assets[0]: market for market in self.exchange.markets.values()
         }
         self.reader = Reader()
-        self.engine = Engine(
+        self.engine = engine(
             epoch=1,
             instance="i",
             venues={platform: self.venue},
@@ -144,6 +167,10 @@ class Run:
         self.down_us = 0
         self.ended: set[str] = set()
         self.closed = 0
+        # What the venue told of markets that are not open, and on which connection.
+        self._told: dict[str, tuple[str, int]] = {}
+        self.halts = 0
+        self._held_over: set[tuple[str, int]] = set()
         self.faults: dict[str, int] = {}
 
     # --- what the aggregator does -----------------------------------------------------------------
@@ -219,7 +246,11 @@ class Run:
             raw = output.encode()
             self._n += 1
             self.frames += 1
+            refused = self._refused()
             self._record("frame", raw)
+            if (b"lifecycle" in raw[:64] or b'"market_resolved"' in raw) and refused == self._refused():
+                self._heed(raw)
+            self._check_statuses()
             if self.session.asset_of(raw) is None:
                 self._say(self.session.received(raw))
             if b'"orderbook_' in raw[:64]:
@@ -228,6 +259,39 @@ class Run:
         for assets in wishes:
             if self.connection is not None:
                 self._say(self.session.repair(assets))
+
+    def _refused(self) -> int:
+        return sum(self.bad.get(kind, 0) for kind in REFUSED)
+
+    def _heed(self, raw: bytes) -> None:
+        """What a frame says about markets themselves, read anew."""
+        said = orjson.loads(raw)
+        if self.platform == "kalshi":
+            message = said["msg"]
+            words = {message.get("market_ticker"): message.get("event_type")}
+        else:
+            items = said if isinstance(said, list) else [said]
+            words = {asset: "determined" for item in items for asset in item.get("assets_ids", ())}
+        for asset, word in words.items():
+            if asset not in self.markets:
+                continue
+            if word == "deactivated":
+                self._told[asset] = ("halted", self._opened)
+                self.halts += 1
+            elif word in ("determined", "settled"):
+                self._told[asset] = ("closed", self._opened)
+
+    def _check_statuses(self) -> None:
+        """What is halted or ended is not live, on whichever connection it was told."""
+        for asset, (status, opened) in self._told.items():
+            state = self.reader.state.get(asset)
+            if state == "live":
+                raise ShownWhileHalted(
+                    f"{self.platform} seed {self.seed}: {asset} is live at {self.now_us - START_US} us, "
+                    f"{status} since connection {opened}, now {self._opened}; bad {self.bad}"
+                )
+            if state == "halted" and opened != self._opened:
+                self._held_over.add((asset, self._opened))
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -289,6 +353,8 @@ class Run:
             return
         self._delivered = 0
         self.now_us = max(self.now_us, event.at_us)
+        if event.kind == "opened" and self._told.get(event.market.listing.assets[0], ("", 0))[0] == "halted":
+            del self._told[event.market.listing.assets[0]]
         self.exchange.engine_event(event)
         self._drain()
         asset = event.market.listing.assets[0]
@@ -362,8 +428,17 @@ class Run:
             wish: dict[str, Any] = {"kind": kind, "asset": asset, "value": VALUES.get(kind)}
             if kind in LASTING:
                 wish["seconds"] = self.rng.uniform(0.05, 0.6)
+            # Only this venue tells of halts.
+            lost = kind == "halt" and self.platform == "kalshi" and self.rng.random() < 0.5
+            if lost:
+                wish["seconds"] = self.rng.uniform(0.6, 1.5)
             self.exchange.fault(Fault(**wish), self.now_us)
             self.faults[kind] = self.faults.get(kind, 0) + 1
+            if lost:
+                # A halt around a reconnect: told on the connection that goes, or while there is none.
+                self.until(self.now_us + self.rng.randint(0, 60_000))
+                self.exchange.fault(Fault(kind="reset"), self.now_us)
+                self.faults["reset"] = self.faults.get("reset", 0) + 1
         self.exchange.menu.clear()
         self.exchange.refuse_until_us = 0
         healed_us = self.now_us + HEALED_US
@@ -404,6 +479,8 @@ class Run:
             "resyncs": self.resyncs,
             "connections": self._opened,
             "closed": self.closed,
+            "halts": self.halts,
+            "halts_over_reconnects": len(self._held_over),
             "not_live_ms": self.down_us // 1000,
         }
 

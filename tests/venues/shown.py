@@ -5,7 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
+from wup.venues.base import (
+    BadInput,
+    BookChanged,
+    BookReplaced,
+    LegChanged,
+    RepairWanted,
+    StatusTold,
+    TradeSeen,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +24,10 @@ Levels = tuple[list[tuple[str, str]], list[tuple[str, str]]]
 
 
 class Shown:
-    """Applies outputs; `state`, `books`, `trades`, `repairs`, `bad` are what came of them."""
+    """Applies outputs; `state`, `books`, `trades`, `repairs`, `bad`, `statuses` are what came of them.
+
+    What the venue says about the market itself changes no book, except that an end is the end.
+    """
 
     def __init__(self, normaliser: Normaliser) -> None:
         self.normaliser = normaliser
@@ -26,6 +37,7 @@ class Shown:
         self._books: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
         self.trades: list[TradeSeen] = []
         self.repairs: list[RepairWanted] = []
+        self.statuses: list[StatusTold] = []
         self.bad: list[str] = []
         self.outputs: list[Output] = []
         self.now_us = 1_790_658_827_000_000
@@ -68,6 +80,12 @@ class Shown:
                 self.state[output.asset_id] = output.state
                 self.why[output.asset_id] = output.why
                 self.result[output.asset_id] = output.result
+            elif isinstance(output, StatusTold):
+                self.statuses.append(output)
+                if output.status == "closed":
+                    self.state[output.asset_id] = output.status
+                    self.why[output.asset_id] = output.why
+                    self.result[output.asset_id] = output.result
             elif isinstance(output, TradeSeen):
                 self.trades.append(output)
             elif isinstance(output, RepairWanted):

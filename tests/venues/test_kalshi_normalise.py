@@ -9,7 +9,7 @@ from venues.kal import FRAME_MS, A, B, delta, error, ok, raw, snapshot, subscrib
 from venues.shown import Shown
 from wup.config import load
 from wup.model import Instrument
-from wup.venues.base import BookChanged, BookReplaced, RepairWanted
+from wup.venues.base import BookChanged, RepairWanted, StatusTold
 from wup.venues.following import Discovering
 from wup.venues.kalshi.normalise import KalshiNormaliser
 from wup.venues.kalshi.session import KalshiSession
@@ -208,42 +208,27 @@ def test_a_book_frame_without_a_market_makes_all_doubtful() -> None:
     assert shown.state == {A: "resync", B: "resync"}
 
 
-def test_halted_and_active_again() -> None:
-    """While a market is halted its book is kept and not shown; it comes back whole."""
+def test_halts_are_told_and_the_book_goes_on() -> None:
+    """A halt is about the market and not about the book, which goes on with its own frames; who reads is told
+    with the latest time known, also of markets whose books come on another connection."""
     shown = started()
-    shown.frame(life(A, "deactivated", is_deactivated=True))
-    shown.frame(life(A, "deactivated", is_deactivated=True))
-    assert (shown.state[A], shown.why[A]) == ("halted", "halted")
-    assert shown.frame(delta(A, 3, "yes", "0.4000", "1.00")) == []
-    assert shown.normaliser.book(A) is None
-    (back,) = shown.frame(life(A, "activated", is_deactivated=False))
-    assert isinstance(back, BookReplaced)
-    assert shown.book(A)[0][0] == ("0.4", "6")
-
-
-def test_a_halt_whose_end_was_lost_ends_when_the_book_grows() -> None:
-    """`activated` is told once. Two seconds of venue time after the halt a growing book proves that trading
-    goes on: while it is paused orders can only be cancelled."""
-    shown = started()
+    shown.frame(life(B, "deactivated", is_deactivated=True))
+    assert shown.statuses == [StatusTold(B, "halted", "halted")]
     shown.frame(delta(A, 3, "yes", "0.4000", "1.00"))
-    shown.frame(life(A, "deactivated"))
-    shown.frame(delta(A, 4, "yes", "0.4000", "1.00", ts_ms=FRAME_MS + 500))
-    shown.frame(delta(A, 5, "yes", "0.4000", "-3.00", ts_ms=FRAME_MS + 5000))
-    assert shown.state[A] == "halted"
-    shown.frame(delta(A, 6, "yes", "0.4000", "2.00", ts_ms=FRAME_MS + 6000))
-    assert (shown.state[A], shown.book(A)[0][0]) == ("live", ("0.4", "6"))
-
-
-def test_a_gap_while_halted_comes_back_with_a_snapshot() -> None:
-    """A market that was halted through a gap is live only after its next snapshot."""
-    shown = started()
-    shown.frame(life(A, "deactivated"))
-    shown.frame(delta(B, 4, "yes", "0.3000", "1.00"))
-    assert shown.state == {A: "halted", B: "resync"}
-    shown.frame(life(A, "activated"))
-    assert shown.state[A] == "resync"
-    shown.frame(snapshot(A, 5, LEVELS))
-    assert shown.state[A] == "live"
+    told = shown.frame(life(A, "deactivated", is_deactivated=True))
+    assert told == [StatusTold(A, "halted", "halted", venue_us=FRAME_MS * 1000)]
+    (placed,) = shown.frame(delta(A, 4, "yes", "0.4000", "1.00"))
+    (cancelled,) = shown.frame(delta(A, 5, "yes", "0.4000", "-3.00"))
+    assert isinstance(placed, BookChanged)
+    assert isinstance(cancelled, BookChanged)
+    assert (placed.placed, cancelled.placed) == (True, False)
+    assert shown.book(A)[0][0] == ("0.4", "4")
+    (back,) = shown.frame(life(A, "activated", is_deactivated=False))
+    assert back == StatusTold(A, "open", "leg_snapshot", venue_us=FRAME_MS * 1000)
+    other = reader()
+    other.frame(life(A, "deactivated"))
+    assert other.statuses == [StatusTold(A, "halted", "halted")]
+    assert other.frame(life("SOMEBODY-ELSES", "deactivated")) == []
 
 
 def test_settled_comes_several_times_and_closes_once() -> None:

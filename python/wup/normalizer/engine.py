@@ -17,6 +17,7 @@ from wup.normalizer.followed import Followed
 from wup.normalizer.health import Health
 from wup.normalizer.legs import STATES, STATUS_REASONS, Connection
 from wup.normalizer.showing import Showing
+from wup.normalizer.statuses import Statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from wup.model import Instrument, Level
     from wup.normalizer.deadlines import Verdict
     from wup.normalizer.showing import Bad, Emit, Repair
+    from wup.normalizer.statuses import Tell
     from wup.raw import Meta
     from wup.venues.base import Venue
 
@@ -37,6 +39,7 @@ class Engine:
 
     `stamp` gives `ts.norm`; without it `ts.norm` is the receive time (replay). `discover` makes the engine
     follow every asset that it meets, and is told each; without it only the table's assets are followed.
+    `tell` is told every change of a market's own status; it must not call the engine.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Engine:
         repair: Repair = lambda platform, assets, why, connection: None,
         bad: Bad = lambda platform, kind, detail: None,
         verdict: Verdict = lambda platform, connection, asset, state, why: None,
+        tell: Tell = lambda platform, asset, fields: None,
         stamp: Callable[[], int] | None = None,
         discover: Callable[[Instrument], None] | None = None,
     ) -> None:
@@ -59,11 +63,14 @@ class Engine:
         self._bad = bad
         self._verdict = verdict
         self._lenient = discover is not None
-        self._followed = Followed(venues, epoch, bad, discover)
+        self._statuses = Statuses(tell)
+        self._followed = Followed(venues, epoch, self._statuses, bad, discover)
         self._instruments = self._followed.instruments
         self._assets = self._followed.assets
         self._connections: dict[tuple[str, str], Connection] = {}
-        self._showing = Showing(epoch, self._assets, self._connections, emit, repair, bad, stamp)
+        self._showing = Showing(
+            epoch, self._assets, self._connections, self._statuses, emit, repair, bad, stamp
+        )
         self._deadlines = Deadlines(
             self._assets, self._connections, self._showing, repair, bad, verdict, self._close
         )
@@ -114,6 +121,8 @@ class Engine:
             self._close(connection, str(why) if known else "disconnected", meta.rx_us, now_us)
         elif meta.kind == "verdict":
             self._judged(meta, connection, fields, now_us)
+        elif meta.kind == "status":
+            self._noted(meta, fields, now_us)
         elif meta.kind == "catalog":
             self._followed.catalogue(meta.platform, fields)
         elif meta.kind == "book" and connection is not None:
@@ -273,6 +282,29 @@ class Engine:
                     judged, judged.normaliser.doubt((asset_id,), why, now_us), meta.rx_us, now_us
                 )
 
+    def _noted(self, meta: Meta, fields: Mapping[str, Any], now_us: int) -> None:
+        """A `status` record: what the venue said before this log began. How a halt ends is in the log itself,
+        as it was for who wrote it."""
+        asset_id, status, why = fields.get("asset"), fields.get("status"), fields.get("why", "")
+        result, venue_us = fields.get("result"), fields.get("venue_us")
+        if (
+            not isinstance(asset_id, str)
+            or status not in ("open", "halted", "closed")
+            or why not in (*STATUS_REASONS, "")
+            or not isinstance(result, str | None)
+            or (venue_us is not None and type(venue_us) is not int)
+        ):
+            self._bad(meta.platform, "bad_record", f"status {fields!r}"[:120])
+        elif status != "open":
+            listed = fields.get("listed") is True
+            self._showing.hold(
+                meta.platform, asset_id, status, why or status, result, venue_us, now_us, listed=listed
+            )
+
+    def tell_statuses(self) -> None:
+        """Tell the status of every market that is not open once more."""
+        self._statuses.again()
+
     # --- time and requests ------------------------------------------------------------------------
 
     def timer(self, now_us: int) -> None:
@@ -300,7 +332,7 @@ class Engine:
                 else:
                     asset.owed = False
                     self._showing.snapshot(asset, book, now_us)
-            else:
+            elif not self._showing.reopened(asset, now_us):
                 self._showing.say_state(asset, now_us)
 
     def shown(
@@ -336,10 +368,10 @@ class Engine:
         return [(platform, asset_id) for platform, assets in self._assets.items() for asset_id in assets]
 
     def checkpoint(self, platform: str, asset_id: str) -> tuple[str, bytes] | None:
-        """(connection, body of a `book` record) of an asset that is live and whole: a reader who begins here
-        can go on with it."""
+        """(connection, body of a `book` record) of an asset whose book is known and whole, halted or not: a
+        reader who begins here can go on with it."""
         asset = self._assets.get(platform, {}).get(asset_id)
-        if asset is None or asset.state != "live" or asset.owner is None:
+        if asset is None or asset.state not in ("live", "halted") or asset.owner is None:
             return None
         fields = asset.owner.normaliser.checkpoint(asset_id)
         if fields is None:

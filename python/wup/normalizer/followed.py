@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from wup.model import Instrument
 from wup.normalizer.legs import Asset
+from wup.normalizer.statuses import LISTED_HALT
 from wup.venues.following import MIRROR_OF, Discovering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from wup.mapping.table import MappingTable
+    from wup.mapping.table import Leg, MappingTable
+    from wup.normalizer.statuses import Statuses
 
 _NOT_FACTS = frozenset(("kind", "rx_us", "platform", "market_id"))
 
@@ -26,10 +28,12 @@ class Followed:
         self,
         platforms: Iterable[str],
         epoch: int,
+        statuses: Statuses,
         bad: Callable[[str, str, str], None],
         discover: Callable[[Instrument], None] | None,
     ) -> None:
         self._epoch = epoch
+        self._statuses = statuses
         self._bad = bad
         self._discover = discover
         # An asset that comes back must not count from where a reader has already been.
@@ -43,6 +47,7 @@ class Followed:
     def set_table(self, table: MappingTable) -> None:
         """Follow exactly the table's assets from now on."""
         wanted: dict[str, dict[str, Instrument]] = {platform: {} for platform in self.instruments}
+        listed: list[Leg] = []
         for leg in table.legs:
             legs = wanted.get(leg.platform)
             if legs is None:
@@ -54,8 +59,38 @@ class Followed:
             if leg.min_size is not None:
                 facts["min_size"] = leg.min_size
             legs[leg.asset_id] = Instrument(leg.platform, leg.asset_id, leg.market_id, facts)
+            listed.append(leg)
+        new = {
+            (leg.platform, leg.asset_id) for leg in listed if leg.asset_id not in self.assets[leg.platform]
+        }
         for platform, legs in wanted.items():
             self._swap(platform, legs)
+        for leg in listed:
+            self._listed(leg, new=(leg.platform, leg.asset_id) in new)
+
+    def _listed(self, leg: Leg, *, new: bool) -> None:
+        """What the venue's catalogue says about halts, as far as it is news.
+
+        The stream is quicker. Of a market met for the first time nothing else is known; and a halt is over
+        when the catalogue lists it no more, if it listed it since it was told: its answers come in order, so
+        that this one is about a later time.
+        """
+        asset = self.assets[leg.platform][leg.asset_id]
+        status = asset.status
+        if leg.suspended == LISTED_HALT:
+            if status is None and new:
+                asset.status = self._statuses.hold(
+                    leg.platform, leg.asset_id, "halted", "halted", listed=True
+                )
+            elif status is not None and status.status == "halted":
+                self._statuses.hold(leg.platform, leg.asset_id, "halted", status.why, listed=True)
+        elif (
+            leg.suspended is None
+            and status is not None
+            and status.listed
+            and self._statuses.opened(leg.platform, leg.asset_id)
+        ):
+            asset.status = None
 
     def _swap(self, platform: str, legs: Mapping[str, Instrument]) -> None:
         instruments, assets = self.instruments[platform], self.assets[platform]
@@ -73,8 +108,17 @@ class Followed:
             if known is not None and known.instrument.market_id == instrument.market_id:
                 known.instrument = instrument
             else:
-                assets[asset_id] = Asset(instrument, self._epoch, self._floor if known is None else known.n)
+                n = self._floor if known is None else known.n
+                assets[asset_id] = self._asset(instrument, n)
             instruments[asset_id] = instrument
+
+    def _asset(self, instrument: Instrument, n: int) -> Asset:
+        """A followed asset, with what is known of its market from before."""
+        asset = Asset(instrument, self._epoch, n)
+        status = asset.status = self._statuses.of(instrument.platform, instrument.asset_id)
+        if status is not None and status.status == "closed":
+            asset.state, asset.why, asset.result = "closed", status.why, status.result
+        return asset
 
     def catalogue(self, platform: str, fields: Mapping[str, Any]) -> None:
         """A `catalog` record: facts of one market, and which assets show the same orders."""
@@ -103,6 +147,6 @@ class Followed:
                 self._found(instruments[asset_id])
 
     def _found(self, instrument: Instrument) -> None:
-        self.assets[instrument.platform][instrument.asset_id] = Asset(instrument, self._epoch, self._floor)
+        self.assets[instrument.platform][instrument.asset_id] = self._asset(instrument, self._floor)
         if self._discover is not None:
             self._discover(instrument)

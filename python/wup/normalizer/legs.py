@@ -10,6 +10,7 @@ from wup._core import Writer
 if TYPE_CHECKING:
     from wup.model import Instrument, LegState
     from wup.normalizer.showing import Bad
+    from wup.normalizer.statuses import Status
     from wup.venues.base import LegCheck, Normaliser
 
 STATES = frozenset(("syncing", "live", "resync", "down", "halted", "closed"))
@@ -39,6 +40,8 @@ class Asset:
     """One followed asset: its counter, its state, and the connection whose book is shown.
 
     `owed`: a snapshot was asked for in the middle of a transaction; it goes out instead of the next update.
+    `status`: the market is halted or closed, whatever its connections have; None while it is open. A halted
+    asset has an owner too: the connection whose book is shown once trading goes on.
     """
 
     __slots__ = (
@@ -50,6 +53,7 @@ class Asset:
         "recv_us",
         "result",
         "state",
+        "status",
         "subject",
         "touched_us",
         "venue_us",
@@ -67,6 +71,7 @@ class Asset:
         self.result: str | None = None
         self.owner: Connection | None = None
         self.owed = False
+        self.status: Status | None = None
         self.venue_us: int | None = None
         self.recv_us: int | None = None
         self.touched_us = 0

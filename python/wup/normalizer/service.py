@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 STAGE = "normalizer"
 TIMER_S = 0.05
 MARKS_S = 1.0
+STATUS_ROUNDS = 60
+"""Marks between two repeats of the statuses: for logs whose beginning is gone."""
+STATUS_OF = "none.0"
+"""Statuses are about markets and no connection; the name stands where a connection's would."""
 STALLED_S = 0.5
 """A timer that comes this late means that we stood still, not the others."""
 CONTROL = "control.resync.*"
@@ -67,8 +71,11 @@ class NormalizerService:
             repair=self._repair,
             bad=self._bad,
             verdict=self._verdict,
+            tell=self._tell,
             stamp=clock.now_us,
         )
+        # Changes of markets' statuses, not yet on the bus.
+        self._told: list[tuple[str, bytes, dict[str, str]]] = []
         self.engine.set_table(table)
         self._audits = Audits(self.engine.shown, clock)
         self._journals = self._audits.journals
@@ -77,6 +84,7 @@ class NormalizerService:
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._counted: dict[tuple[str, str], int] = {}
+        self._rounds = 0
 
     def set_table(self, table: MappingTable) -> None:
         """Follow exactly the table's assets from now on."""
@@ -116,12 +124,17 @@ class NormalizerService:
 
     def _record(self, message: Message) -> None:
         started = perf_counter_ns()
+        if self._told:
+            self._tell_now()
         platform = message.subject.split(".", 2)[1]
         meta = read_meta(platform, message.headers)
         if meta is None:
             logs.bad_input(STAGE, platform, "no_meta", message.payload, subject=message.subject)
             return
         if meta.kind == "verdict" and self._is_mine(message.payload):
+            return
+        if meta.kind == "status":
+            # For the log. Who reads the venue's frames needs no other's word about them, however late.
             return
         if meta.kind == "book":
             # Only a recording has these: from the bus nobody may say what a book is.
@@ -201,6 +214,18 @@ class NormalizerService:
             subjects.raw_connection(platform, connection), orjson.dumps(verdict), meta.headers()
         )
 
+    def _tell(self, platform: str, asset: str, fields: Mapping[str, Any]) -> None:
+        """Tell the log what the venue said, once the frame that said it is in the log: from there on a reader
+        who begins later needs to be told. A recorder reads the frame when we are done with it."""
+        meta = Meta("status", platform, STATUS_OF, self._clock.now_us(), 0)
+        body = orjson.dumps({**fields, "by": self._instance})
+        self._told.append((subjects.raw_connection(platform, STATUS_OF), body, meta.headers()))
+
+    def _tell_now(self) -> None:
+        told, self._told = self._told, []
+        for subject, body, headers in told:
+            self._bus.publish(subject, body, headers)
+
     # --- time -------------------------------------------------------------------------------------
 
     async def _timers(self) -> None:
@@ -211,6 +236,8 @@ class NormalizerService:
             if now - last > STALLED_S:
                 self.engine.forgive(round((now - last - TIMER_S) * 1_000_000), self._now_us())
             last = now
+            if self._told:
+                self._tell_now()
             try:
                 self.engine.timer(self._now_us())
             except Exception as error:
@@ -227,6 +254,9 @@ class NormalizerService:
 
     def mark(self) -> None:
         """Publish the marks of every platform, and bring the cold counters up to date."""
+        self._rounds += 1
+        if self._rounds % STATUS_ROUNDS == 0:
+            self.engine.tell_statuses()
         for subject, payload in self.engine.marks(self._now_us()):
             self._bus.publish(subject, payload)
         for key, count in self.engine.checks().items():

@@ -7,11 +7,19 @@ book is live there. A leg becomes live by a snapshot only, and each message is c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from wup.metrics import RESYNCS
 from wup.normalizer import encode
-from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, TradeSeen
+from wup.venues.base import (
+    BadInput,
+    BookChanged,
+    BookReplaced,
+    LegChanged,
+    RepairWanted,
+    StatusTold,
+    TradeSeen,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from wup._core import VenueBook
     from wup.model import LegState
     from wup.normalizer.legs import Asset, Connection
+    from wup.normalizer.statuses import Statuses
     from wup.venues.base import Output
 
 Emit = Callable[[str, bytes], object]
@@ -37,6 +46,7 @@ class Showing:
         epoch: int,
         assets: Mapping[str, Mapping[str, Asset]],
         connections: Mapping[tuple[str, str], Connection],
+        statuses: Statuses,
         emit: Emit,
         repair: Repair,
         bad: Bad,
@@ -45,6 +55,7 @@ class Showing:
         self._epoch = epoch
         self._assets = assets
         self._connections = connections
+        self._statuses = statuses
         self._emit = emit
         self._repair = repair
         self._bad = bad
@@ -66,6 +77,12 @@ class Showing:
                     )
                     self._emit(asset.subject, update)
                 elif output.asset_id in connection.live and asset.state != "closed":
+                    if (
+                        asset.status is not None
+                        and output.placed
+                        and self._statuses.proves(connection.platform, output.asset_id, output.venue_us)
+                    ):
+                        self._opened(asset)
                     self.offer(connection, asset, now_us, output.venue_us, rx_us)
             elif isinstance(output, BookReplaced):
                 asset = assets.get(output.asset_id)
@@ -92,6 +109,8 @@ class Showing:
                     output.result,
                     now_us,
                 )
+            elif isinstance(output, StatusTold):
+                self._told(connection.platform, output, rx_us, now_us)
             elif isinstance(output, RepairWanted):
                 self._repair(connection.platform, output.assets, output.why, connection.name)
             elif isinstance(output, BadInput):
@@ -105,19 +124,30 @@ class Showing:
         venue_us: int | None = None,
         rx_us: int | None = None,
     ) -> bool:
-        """Show the asset from this connection, unless another one shows it already."""
+        """Show the asset from this connection, unless another one shows it already.
+
+        Of a halted market it is said that it is halted, as soon as its book is known.
+        """
         if connection.silent:
             return False
-        if asset.owner is not None and asset.owner is not connection and asset.state == "live":
+        if (
+            asset.owner is not None
+            and asset.owner is not connection
+            and (asset.state == "live" or asset.state == "halted")
+        ):
             return False
         book = connection.normaliser.book(asset.instrument.asset_id)
         if book is None:
             return False
         asset.owner = connection
-        asset.state, asset.why, asset.result = "live", "leg_snapshot", None
-        asset.owed = False
         if rx_us is not None:
             asset.venue_us, asset.recv_us = venue_us, rx_us
+        status = asset.status
+        if status is not None:
+            self._state(asset, status.status, status.why, status.result, now_us)
+            return True
+        asset.state, asset.why, asset.result = "live", "leg_snapshot", None
+        asset.owed = False
         self.snapshot(asset, book, now_us)
         return True
 
@@ -151,6 +181,62 @@ class Showing:
                 return
         asset.owner = None
         self._state(asset, state, why, result, now_us)
+
+    # --- the market's own status --------------------------------------------------------------------
+
+    def _told(self, platform: str, said: StatusTold, rx_us: int, now_us: int) -> None:
+        if said.status != "open":
+            self.hold(platform, said.asset_id, said.status, said.why, said.result, said.venue_us, now_us)
+            return
+        asset = self._assets[platform].get(said.asset_id)
+        if asset is not None and asset.status is not None and self._opened(asset):
+            self.reopened(asset, now_us, rx_us)
+
+    def hold(
+        self,
+        platform: str,
+        asset_id: str,
+        status: Literal["halted", "closed"],
+        why: str,
+        result: str | None,
+        venue_us: int | None,
+        now_us: int,
+        *,
+        listed: bool = False,
+    ) -> None:
+        """The market is halted, or at its end, until something else is known; also when said again."""
+        asset = self._assets[platform].get(asset_id)
+        held = self._statuses.hold(
+            platform, asset_id, status, why, result=result, venue_us=venue_us, listed=listed
+        )
+        if asset is None:
+            return
+        asset.status = held
+        if held.status == "closed":
+            asset.owner = None
+            self._state(asset, "closed", held.why, held.result, now_us)
+        elif asset.state == "live":
+            self._state(asset, "halted", held.why, None, now_us)
+
+    def _opened(self, asset: Asset) -> bool:
+        instrument = asset.instrument
+        if not self._statuses.opened(instrument.platform, instrument.asset_id):
+            return False
+        asset.status = None
+        return True
+
+    def reopened(self, asset: Asset, now_us: int, rx_us: int | None = None) -> bool:
+        """Show a market that was halted and is open, from the connection that kept its book.
+
+        In the middle of a transaction, or without such a connection, it is shown with the next change.
+        """
+        if asset.state != "halted" or asset.status is not None:
+            return False
+        if asset.owner is not None and self.offer(asset.owner, asset, now_us, None, rx_us):
+            return True
+        return self._taken_over(asset, asset.instrument.platform, now_us)
+
+    # ------------------------------------------------------------------------------------------------
 
     def _taken_over(self, asset: Asset, platform: str, now_us: int) -> bool:
         asset_id = asset.instrument.asset_id

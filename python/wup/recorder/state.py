@@ -1,4 +1,5 @@
-"""What has to be known before a record: which run, which mapping, which connections are open.
+"""What has to be known before a record: which run, which mapping, which markets are not open, which
+connections are.
 
 Kept up to date with every record, also while nothing can be written, so that a recording can begin anywhere
 and say where it ended.
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from wup.normalizer.statuses import KEPT
 from wup.recorder.records import table_lines
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ class State:
     def __init__(self) -> None:
         self._table: tuple[MappingTable, int, int | None] | None = None
         self.connections: dict[tuple[str, str], dict[str, Any]] = {}
+        self._statuses: dict[tuple[str, str], dict[str, Any]] = {}
+        """By platform and asset: the last `status` record of each market that is not open."""
 
     def set_table(self, table: MappingTable, rx_us: int, epoch: int | None) -> None:
         """Another mapping is in force."""
@@ -48,6 +52,8 @@ class State:
             self.connections.pop((meta.platform, meta.connection), None)
         elif meta.kind == "open":
             self.connections[(meta.platform, meta.connection)] = _object(payload)
+        elif meta.kind == "status":
+            self._status(meta.platform, _object(payload))
         elif meta.kind == "marks" and not self.knows(meta):
             opened = _object(payload).get("open")
             if isinstance(opened, dict):
@@ -73,7 +79,19 @@ class State:
         if self._table is not None:
             table, _, epoch = self._table
             lines += table_lines(table, rx_us, epoch)
+        lines += [
+            orjson.dumps({**fields, "kind": "status", "rx_us": rx_us, "platform": platform}) + b"\n"
+            for (platform, _), fields in self._statuses.items()
+        ]
         return lines + [self._open(key, rx_us) for key in self.connections]
+
+    def _status(self, platform: str, fields: dict[str, Any]) -> None:
+        key = (platform, str(fields.get("asset")))
+        self._statuses.pop(key, None)
+        if fields.get("status") != "open":
+            self._statuses[key] = fields
+            if len(self._statuses) > KEPT:
+                del self._statuses[next(iter(self._statuses))]
 
     def table(self) -> list[bytes]:
         """Lines of the mapping in force."""

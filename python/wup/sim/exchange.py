@@ -297,16 +297,19 @@ class Exchange(ABC):
                 yield model.change_tick(market, at_us)
             elif fault.kind == "new_market":
                 yield EngineEvent(market, market.stamp(at_us), "opened")
-            else:
+            elif market.status == "open":
                 yield model.set_status(market, "halted", "halted", at_us)
                 yield model.clear(market, at_us)
 
         model.at(now_us, script)
+
+        def over(at_us: int) -> Iterator[EngineEvent]:
+            # A market that ended meanwhile does not open again.
+            if market.status == "halted":
+                yield model.set_status(market, "open", "opened", at_us)
+
         if fault.kind == "halt":
-            model.at(
-                now_us + round(seconds * 1_000_000),
-                lambda at_us: iter([model.set_status(market, "open", "opened", at_us)]),
-            )
+            model.at(now_us + round(seconds * 1_000_000), over)
 
     # --- what a venue implements --------------------------------------------------------------------
 

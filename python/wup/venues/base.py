@@ -8,7 +8,7 @@ registry in `wup.venues` is the only other place that knows a venue's name.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -46,12 +46,17 @@ class BookReplaced:
 
 @dataclass(slots=True)
 class BookChanged:
-    """New absolute sizes, one venue transaction."""
+    """New absolute sizes, one venue transaction.
+
+    `placed`: an order was placed, which the venue allows only while trading is on. Left out where the venue's
+    frames do not tell, or where orders can be placed in a halt.
+    """
 
     asset_id: str
     bids: Sequence[tuple[str, str]]
     asks: Sequence[tuple[str, str]]
     venue_us: int | None
+    placed: bool = False
 
 
 @dataclass(slots=True)
@@ -69,12 +74,28 @@ class TradeSeen:
 
 @dataclass(slots=True)
 class LegChanged:
-    """The leg leaves or changes state (it becomes live by `BookReplaced` only)."""
+    """The leg leaves: what this connection has of it is not to be shown. It becomes live by `BookReplaced`
+    only."""
 
     asset_id: str
     state: LegState
     why: str
     result: str | None = None
+
+
+@dataclass(slots=True)
+class StatusTold:
+    """The venue said that the market is halted, closed, or open again: about the market, not about this
+    connection's book, which goes on. Held over connections (`wup.normalizer.statuses`).
+
+    `venue_us`: the latest of the venue's times known then.
+    """
+
+    asset_id: str
+    status: Literal["open", "halted", "closed"]
+    why: str
+    result: str | None = None
+    venue_us: int | None = None
 
 
 @dataclass(slots=True)
@@ -123,7 +144,7 @@ class LegCheck:
 
 VERDICTS = ("match", "mismatch", "unknown", "best_mismatch")
 
-Output = BookReplaced | BookChanged | TradeSeen | LegChanged | RepairWanted | BadInput
+Output = BookReplaced | BookChanged | TradeSeen | LegChanged | StatusTold | RepairWanted | BadInput
 
 
 class Normaliser(Protocol):

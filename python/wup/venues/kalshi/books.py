@@ -6,10 +6,10 @@ The venue's rules that this file obeys (venue doc section 0): 4 increments, 6 th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from wup._core import NegativeSize, NumberError, VenueBook
-from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted
+from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, StatusTold
 from wup.venues.following import find
 from wup.venues.numbers import complement
 from wup.venues.repairs import REPAIR_US, Repairs
@@ -24,33 +24,29 @@ FIRST_BOOK_US = 5_000_000
 EARLY_DELTA_US = 3_000_000
 """A delta without a snapshot: the snapshot is asked for when it does not follow within this time."""
 CROSSED_US = 250_000
-RESUMED_US = 2_000_000
-"""Venue time after a halt from which a growing book proves that trading goes on."""
 
 
 class Market:
     """One market's book on this connection.
 
-    `valid`: the content is what the venue's frames say. It is shown when valid and neither halted nor
-    closed. `held` are changes not yet shown because the book is crossed: one transaction in parts.
+    `valid`: the content is what the venue's frames say; a halt is no matter of the book. `held` are changes
+    not yet shown because the book is crossed: one transaction in parts.
     """
 
-    __slots__ = ("book", "closed", "due_us", "halted", "halted_us", "held", "sid", "valid", "why")
+    __slots__ = ("book", "closed", "due_us", "held", "sid", "valid", "why")
 
     def __init__(self) -> None:
         self.book = VenueBook()
         self.valid = False
-        self.halted = False
         self.closed = False
         self.sid: int | None = None
-        self.halted_us = 0
         self.held: dict[tuple[str, str], str] = {}
         self.due_us: int | None = None
         self.why = "no_first_book"
 
     @property
     def shown(self) -> bool:
-        return self.valid and not self.halted and not self.closed
+        return self.valid and not self.closed
 
 
 class KalshiBooks:
@@ -156,9 +152,8 @@ class KalshiBooks:
             return
         if venue_us is not None and venue_us > self._latest_us:
             self._latest_us = venue_us
-        if market.halted:
-            self._resumed(ticker, market, delta, venue_us, out)
-            return
+        # While trading is paused orders can be cancelled, never placed (section 5).
+        placed = delta[0] != "-"
         if crossed or market.held:
             market.held[(side, price)] = size
             if crossed:
@@ -170,27 +165,11 @@ class KalshiBooks:
             bids = [(price, size) for (side, price), size in market.held.items() if side == "bid"]
             asks = [(price, size) for (side, price), size in market.held.items() if side == "ask"]
             market.held.clear()
-            out.append(BookChanged(ticker, bids, asks, venue_us))
+            out.append(BookChanged(ticker, bids, asks, venue_us, placed))
         elif side == "bid":
-            out.append(BookChanged(ticker, ((price, size),), (), venue_us))
+            out.append(BookChanged(ticker, ((price, size),), (), venue_us, placed))
         else:
-            out.append(BookChanged(ticker, (), ((price, size),), venue_us))
-
-    def _resumed(
-        self, ticker: str, market: Market, delta: str, venue_us: int | None, out: list[Output]
-    ) -> None:
-        """The end of a halt is told once, on a stream where nothing else may follow for hours. If that
-        frame was lost the book tells: while trading is paused orders can be cancelled, never placed."""
-        if venue_us is None:
-            return
-        if not market.halted_us:
-            # Nothing with a time came before the halt: it is not later than this.
-            market.halted_us = venue_us
-        if delta.startswith("-") or venue_us < market.halted_us + RESUMED_US:
-            return
-        if not market.book.crossed():
-            market.halted = False
-            out.append(BookReplaced(ticker, venue_us))
+            out.append(BookChanged(ticker, (), ((price, size),), venue_us, placed))
 
     def _snapshot(
         self,
@@ -223,33 +202,24 @@ class KalshiBooks:
         self._repairs.answered(ticker)
         market.due_us = None
         self._due.pop(ticker, None)
-        if not market.halted:
-            out.append(BookReplaced(ticker, venue_us))
+        out.append(BookReplaced(ticker, venue_us))
 
-    def _life(self, event: State, now_us: int, out: list[Output]) -> None:
-        """Lifecycle frames tell about every market of the venue; `settled` comes several times."""
+    def _life(self, event: State, out: list[Output]) -> None:
+        """Lifecycle frames tell about every market of the venue, those included whose books come on another
+        connection, which may be away just now; `settled` comes several times."""
         ticker = event.asset_id
         market = self._markets.get(ticker)
-        if market is None or ticker not in self._instruments or market.closed:
+        if ticker not in self._instruments or (market is not None and market.closed):
             return
         if event.state == "closed":
-            market.closed = True
-            market.valid = False
-            self._due.pop(ticker, None)
-            out.append(LegChanged(ticker, "closed", event.why, event.result))
-        elif event.state == "halted":
-            if not market.halted:
-                market.halted = True
-                market.halted_us = self._latest_us
-                market.held.clear()
-                out.append(LegChanged(ticker, "halted", event.why))
-        elif market.halted:
-            market.halted = False
-            if market.valid and not market.book.crossed():
-                out.append(BookReplaced(ticker, event.venue_us))
-            else:
-                out.append(LegChanged(ticker, "resync", "gap"))
-                self._doubt((ticker,), "gap", now_us, out)
+            if market is not None:
+                market.closed = True
+                market.valid = False
+                self._due.pop(ticker, None)
+            out.append(StatusTold(ticker, "closed", event.why, event.result))
+        else:
+            status: Literal["open", "halted"] = "halted" if event.state == "halted" else "open"
+            out.append(StatusTold(ticker, status, event.why, venue_us=self._latest_us or None))
 
     def timer(self, now_us: int) -> list[Output]:
         """Missing books, unanswered repairs, and books crossed for too long."""

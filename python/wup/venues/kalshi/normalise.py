@@ -202,7 +202,7 @@ class KalshiNormaliser(KalshiBooks):
                     )
                 )
         elif isinstance(event, State):
-            self._life(event, now_us, out)
+            self._life(event, out)
         elif isinstance(event, Control):
             self._control(event, sid, now_us, out)
 

@@ -13,7 +13,8 @@ import orjson
 from wup._core import NumberError, VenueBook, polymarket_frame
 from wup.errors import VenueMessageError
 from wup.model import Absolute, Control, Snapshot, State, Trade
-from wup.venues.base import BadInput, LegChanged, TradeSeen
+from wup.venues.base import BadInput, LegChanged, StatusTold, TradeSeen
+from wup.venues.following import MIRROR_OF
 from wup.venues.numbers import restored, shortest
 from wup.venues.polymarket.adapter import NOTICES, PolymarketAdapter, load
 from wup.venues.polymarket.books import FIRST_BOOK_US, PolymarketBooks
@@ -212,15 +213,24 @@ class PolymarketNormaliser(PolymarketBooks):
         out.append(TradeSeen(token.id, price, size, event.side, event.trade_id, event.venue_us))
 
     def _state(self, event: State, out: list[Output]) -> None:
-        """Resolutions of every market come to every connection; ours are told once."""
-        token = self._tokens.get(event.asset_id)
-        if token is None or token.closed or event.asset_id not in self._instruments:
+        """Resolutions of every market come to every connection, also of markets whose first book has not
+        come, or comes on another one."""
+        instrument = self._instruments.get(event.asset_id)
+        if instrument is None:
             return
-        token.lose("resolved")
-        token.closed = True
-        self._due.pop(token.id, None)
-        if not token.mirror:
-            out.append(LegChanged(token.id, "closed", event.why, event.result))
+        token = self._tokens.get(event.asset_id)
+        if token is None:
+            if MIRROR_OF in instrument.facts:
+                return
+        elif token.closed:
+            return
+        else:
+            token.lose("resolved")
+            token.closed = True
+            self._due.pop(token.id, None)
+            if token.mirror:
+                return
+        out.append(StatusTold(event.asset_id, "closed", event.why, event.result, event.venue_us))
 
     def _control(self, event: Control) -> None:
         if event.kind == "tick_size_change":

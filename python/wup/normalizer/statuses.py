@@ -1,0 +1,136 @@
+"""The market's own status: what the venue said about the market and not about a connection.
+
+A halt, or an end, is told once, on the connection that happened to be open then. It is held here over
+reconnects, moves from one connection to another and changes of the mapping; every change is told as a
+`status` record, so that a recording whose beginning is gone still has it. A halt ends when the venue says so,
+when an order placed after it proves that trading goes on, or when the mapping, which said halted since the
+halt, says so no more. An end has no end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+RESUMED_US = 2_000_000
+"""Venue time after a halt from which a placed order proves that trading goes on: what was on its way when the
+halt was told is older."""
+LISTED_HALT = "halted"
+"""The mapping's word for a leg that the venue's catalogue lists as halted (mapping.md section 3)."""
+KEPT = 100_000
+"""Markets whose status is held; beyond that those that ended first are forgotten."""
+
+Tell = Callable[[str, str, Mapping[str, Any]], None]
+"""(platform, asset, fields of the `status` record)."""
+
+
+class Status:
+    """A market that is not open.
+
+    `venue_us`: the latest venue time known when it was told. `listed`: the mapping said so too, since then.
+    """
+
+    __slots__ = ("listed", "result", "status", "venue_us", "why")
+
+    def __init__(
+        self,
+        status: Literal["halted", "closed"],
+        why: str,
+        result: str | None = None,
+        venue_us: int | None = None,
+        listed: bool = False,
+    ) -> None:
+        self.status = status
+        self.why = why
+        self.result = result
+        self.venue_us = venue_us
+        self.listed = listed
+
+    def fields(self) -> dict[str, Any]:
+        """As the `status` record has them."""
+        return {
+            "status": self.status,
+            "why": self.why,
+            "result": self.result,
+            "venue_us": self.venue_us,
+            "listed": self.listed,
+        }
+
+
+class Statuses:
+    """Every market that is not open, also of assets that are not followed just now."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._held: dict[tuple[str, str], Status] = {}
+
+    def of(self, platform: str, asset_id: str) -> Status | None:
+        """None: open, or never heard of."""
+        return self._held.get((platform, asset_id))
+
+    def hold(
+        self,
+        platform: str,
+        asset_id: str,
+        status: Literal["halted", "closed"],
+        why: str,
+        *,
+        result: str | None = None,
+        venue_us: int | None = None,
+        listed: bool = False,
+    ) -> Status:
+        """The market is halted or closed; said again it only adds what was not known."""
+        key = (platform, asset_id)
+        held = self._held.get(key)
+        if held is None or (held.status == "halted" and status == "closed"):
+            held = self._held[key] = Status(status, why, result, venue_us, listed)
+            if len(self._held) > KEPT:
+                self._forget()
+            self._told(key, held)
+            return held
+        before = held.fields()
+        if held.status == status:
+            held.result = result or held.result
+            held.listed = held.listed or listed
+            if venue_us is not None:
+                held.venue_us = venue_us if held.venue_us is None else max(held.venue_us, venue_us)
+        if held.fields() != before:
+            self._told(key, held)
+        return held
+
+    def opened(self, platform: str, asset_id: str) -> bool:
+        """The halt is over; False when there was none, or the market is closed."""
+        key = (platform, asset_id)
+        held = self._held.get(key)
+        if held is None or held.status != "halted":
+            return False
+        del self._held[key]
+        self._tell(platform, asset_id, {"asset": asset_id, "status": "open"})
+        return True
+
+    def proves(self, platform: str, asset_id: str, venue_us: int | None) -> bool:
+        """Does an order placed at this venue time prove that trading goes on?"""
+        key = (platform, asset_id)
+        held = self._held.get(key)
+        if held is None or held.status != "halted" or venue_us is None:
+            return False
+        if held.venue_us is None:
+            # Nothing with a time came before the halt: it is not later than this.
+            held.venue_us = venue_us
+            self._told(key, held)
+        return venue_us >= held.venue_us + RESUMED_US
+
+    def again(self) -> None:
+        """Tell all of them once more: a log may have lost its beginning."""
+        for key, held in self._held.items():
+            self._told(key, held)
+
+    def _forget(self) -> None:
+        """The oldest end: a halt may still be one that is waited for."""
+        oldest = next((key for key, held in self._held.items() if held.status == "closed"), None)
+        if oldest is not None:
+            del self._held[oldest]
+
+    def _told(self, key: tuple[str, str], held: Status) -> None:
+        told = {name: value for name, value in held.fields().items() if value}
+        self._tell(*key, {"asset": key[1], **told})

@@ -1,0 +1,364 @@
+"""A market's own status: told once, on one connection, and true on all until it is known to be over."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import orjson
+import pytest
+
+from normalizer.feed import START_US, Feed, table
+from normalizer.test_engine import K2, LEVELS, K, P, started
+from venues.kal import FRAME_MS, A, B, delta, raw, snapshot
+from venues.poly import MARKET, NO, YES, Book
+from venues.poly import raw as poly_raw
+from wup.mapping.table import MappingTable
+from wup.normalizer.statuses import KEPT, Statuses
+from wup.playback.player import Player
+from wup.raw import Meta
+
+
+def life(kind: str, seq: int, asset: str = A, **fields: object) -> bytes:
+    """A lifecycle frame; its subscription is the third."""
+    message = {"market_ticker": asset, "event_type": kind, **fields}
+    return raw({"type": "market_lifecycle_v2", "sid": 3, "seq": seq, "msg": message})
+
+
+def listed(word: str | None, version: int) -> MappingTable:
+    """The mapping when the venue's catalogue lists A as `word`."""
+    whole = table(K, K2, version=version)
+    first, *rest = whole.legs
+    return dataclasses.replace(whole, legs=(dataclasses.replace(first, suspended=word), *rest))
+
+
+def halted() -> Feed:
+    """A and B shown, then A halted; the latest time known is FRAME_MS."""
+    feed = started()
+    feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00"))
+    feed.frame("kalshi", life("deactivated", 1))
+    assert (feed.reader.state[A], feed.reader.why[A], feed.reader.state[B]) == ("halted", "halted", "live")
+    return feed
+
+
+def again(feed: Feed, connection: str = "c2", *, close: str = "c1") -> None:
+    """The connection is lost, and another one brings whole books."""
+    feed.record("close", "kalshi", close, {"why": "disconnected"})
+    feed.open("kalshi", connection, use_yes_price=False)
+    feed.frame("kalshi", snapshot(A, 1, [["0.2000", "7.00"]]), connection)
+    feed.frame("kalshi", snapshot(B, 2, [["0.3000", "10.00"]]), connection)
+
+
+def test_a_halt_ends_when_the_venue_says_so() -> None:
+    """While a market is halted its book goes on and is not shown; it comes back whole. What is said twice is
+    told once."""
+    feed = halted()
+    feed.frame("kalshi", life("deactivated", 2))
+    feed.frame("kalshi", delta(A, 4, "yes", "0.4000", "1.00"))
+    assert feed.reader.types(A)[-2:] == ["update", "state"]
+    feed.frame("kalshi", life("activated", 3))
+    assert feed.reader.state[A] == "live"
+    assert feed.reader.books[A][0]["0.4"] == "7"
+    feed.frame("kalshi", life("activated", 4))
+    feed.frame("kalshi", delta(A, 5, "yes", "0.4000", "1.00"))
+    assert feed.reader.types(A)[-2:] == ["snapshot", "update"]
+
+
+def test_a_halt_outlives_the_connection_that_told_it() -> None:
+    """After a reconnect the market is halted as soon as its book is known, and never live before the venue
+    says so; then its book is the new connection's."""
+    feed = halted()
+    seen = len(feed.reader.messages)
+    again(feed)
+    assert (feed.reader.state[A], feed.reader.why[A]) == ("halted", "halted")
+    assert feed.reader.state[B] == "live"
+    assert [m["state"] for _, m in feed.reader.messages[seen:] if m.get("asset_id") == A] == [
+        "down",
+        "halted",
+    ]
+    feed.frame("kalshi", snapshot(A, 3, [["0.2000", "8.00"]]), "c2")
+    feed.engine.resync("kalshi", [A], feed.now_us)
+    assert feed.reader.state[A] == "halted"
+    feed.frame("kalshi", life("activated", 1), "c2")
+    assert feed.reader.state[A] == "live"
+    assert feed.reader.books[A] == ({"0.2": "8"}, {})
+
+
+def test_a_halt_is_one_for_all_connections() -> None:
+    """While one connection replaces another, a halt told on either holds on both, whichever goes first, and
+    so it does when it is told on a connection that does not carry the market."""
+    for teller in ("old", "new", "other"):
+        feed = Feed(K, K2)
+        for connection in ("old", "new"):
+            feed.open("kalshi", connection, use_yes_price=False)
+            feed.frame("kalshi", snapshot(A, 1, LEVELS), connection)
+        feed.open("kalshi", "other", use_yes_price=False)
+        feed.frame("kalshi", snapshot(B, 1, LEVELS), "other")
+        feed.frame("kalshi", life("deactivated", 1), teller)
+        seen = len(feed.reader.messages)
+        feed.frame("kalshi", delta(A, 2, "yes", "0.4000", "1.00"), "new")
+        feed.record("close", "kalshi", "old", {"why": "disconnected"})
+        feed.frame("kalshi", snapshot(A, 3, [["0.2000", "7.00"]]), "new")
+        assert feed.reader.messages[seen:] == []
+        assert feed.reader.state[A] == "halted"
+        feed.frame("kalshi", life("activated", 2), "new" if teller == "old" else teller)
+        assert feed.reader.state[A] == "live"
+        assert feed.reader.books[A][0] == {"0.2": "7"}
+
+
+def test_a_loss_in_a_halt_comes_back_as_a_halt() -> None:
+    """A gap takes the leg to `resync`; its next whole book makes it halted, and only the venue's word live.
+    Ended without a book it is what it was for want of one."""
+    feed = halted()
+    feed.frame("kalshi", delta(B, 5, "yes", "0.3000", "1.00"))
+    assert feed.reader.state == {A: "resync", B: "resync"}
+    feed.frame("kalshi", snapshot(A, 6, LEVELS))
+    assert feed.reader.state == {A: "halted", B: "resync"}
+    feed.frame("kalshi", life("deactivated", 2, B))
+    feed.frame("kalshi", life("activated", 3, B))
+    assert feed.reader.state == {A: "halted", B: "resync"}
+
+
+def test_an_order_placed_after_the_halt_proves_its_end() -> None:
+    """`activated` is told once and may be lost. Two seconds of venue time after the halt a growing book
+    proves that trading goes on: while it is paused orders can be cancelled, never placed. So it does on a
+    connection that was opened later, and each repetition of the halt counts from its own time."""
+    for reconnect in (False, True):
+        feed = halted()
+        if reconnect:
+            again(feed)
+        name, seq = ("c2", 3) if reconnect else ("c1", 4)
+        feed.frame("kalshi", delta(A, seq, "yes", "0.2000", "1.00", ts_ms=FRAME_MS + 1_999), name)
+        feed.frame("kalshi", delta(A, seq + 1, "yes", "0.2000", "-1.00", ts_ms=FRAME_MS + 5_000), name)
+        assert feed.reader.state[A] == "halted"
+        feed.frame("kalshi", life("deactivated", 2 - reconnect), name)
+        feed.frame("kalshi", delta(A, seq + 2, "yes", "0.2000", "1.00", ts_ms=FRAME_MS + 6_999), name)
+        assert feed.reader.state[A] == "halted"
+        feed.frame("kalshi", delta(A, seq + 3, "yes", "0.2000", "2.00", ts_ms=FRAME_MS + 7_000), name)
+        assert feed.reader.state[A] == "live"
+
+
+def test_without_any_time_before_the_halt_the_first_one_after_it_counts() -> None:
+    """What is on its way when the halt is told must not end it."""
+    feed = started()
+    feed.frame("kalshi", life("deactivated", 1))
+    feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00", ts_ms=FRAME_MS))
+    feed.frame("kalshi", delta(A, 4, "yes", "0.4000", "1.00", ts_ms=FRAME_MS + 1_999))
+    assert feed.reader.state[A] == "halted"
+    feed.frame("kalshi", delta(A, 5, "yes", "0.4000", "1.00", ts_ms=FRAME_MS + 2_000))
+    assert feed.reader.state[A] == "live"
+
+
+def test_the_catalogue_ends_a_halt_that_it_listed_since() -> None:
+    """The mapping's `halted`, said after the venue's frame and then said no more, is news of a later time.
+    What the catalogue said before the halt, or only that it knows of none, is not."""
+    feed = started()
+    feed.engine.set_table(listed("halted", 2))
+    assert feed.reader.state[A] == "live"
+    feed.frame("kalshi", life("deactivated", 1))
+    for version, word in enumerate((None, "rules_changed", None), 3):
+        feed.engine.set_table(listed(word, version))
+        feed.engine.resync("kalshi", [A], feed.now_us)
+        assert feed.reader.state[A] == "halted"
+    feed.engine.set_table(listed("halted", 6))
+    again(feed)
+    feed.engine.set_table(listed("suspended", 7))
+    feed.engine.resync("kalshi", [A], feed.now_us)
+    assert feed.reader.state[A] == "halted"
+    feed.engine.set_table(listed(None, 8))
+    feed.engine.resync("kalshi", [A], feed.now_us)
+    assert feed.reader.state[A] == "live"
+    assert feed.reader.books[A][0] == {"0.2": "7"}
+
+
+def test_a_normalizer_that_starts_in_a_halt_has_the_catalogues_word() -> None:
+    """A new process has heard nothing from the venue: a market that its first table lists as halted is
+    halted, until the venue's frames or a later table say otherwise."""
+    for end in ("venue", "table"):
+        feed = Feed()
+        feed.engine.set_table(listed("halted", 1))
+        feed.open("kalshi", use_yes_price=False)
+        feed.frame("kalshi", snapshot(A, 1, LEVELS))
+        feed.frame("kalshi", snapshot(B, 2, LEVELS))
+        assert feed.reader.state == {A: "halted", B: "live"}
+        if end == "venue":
+            feed.frame("kalshi", life("activated", 1))
+        else:
+            feed.engine.set_table(listed(None, 2))
+            feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00"))
+        assert feed.reader.state[A] == "live"
+
+
+def test_statuses_outlive_a_market_that_leaves_and_comes_back() -> None:
+    """A mapping that lacks the market for a while does not open it: neither from a halt nor from its end."""
+    feed = halted()
+    feed.frame("kalshi", life("determined", 2, B, result="yes"))
+    feed.engine.set_table(table(version=2))
+    feed.engine.set_table(table(K, K2, version=3))
+    # A reader forgets a market that is gone.
+    feed.reader.n.clear()
+    again(feed)
+    assert feed.reader.state == {A: "halted", B: "closed"}
+    feed.engine.resync("kalshi", [B], feed.now_us)
+    last = feed.reader.messages[-1][1]
+    assert (last["state"], last["why"], last["result"]) == ("closed", "resolved", "yes")
+
+
+@pytest.mark.parametrize("kind", ["determined", "settled"])
+def test_an_end_has_no_end(kind: str) -> None:
+    """Closed is closed: over reconnects, whatever a later frame, order or table says."""
+    feed = started()
+    feed.frame("kalshi", life("deactivated", 1))
+    feed.frame("kalshi", life(kind, 2))
+    assert feed.reader.state[A] == "closed"
+    seen = feed.reader.types(A)
+    again(feed)
+    feed.frame("kalshi", life("activated", 1), "c2")
+    feed.frame("kalshi", life("deactivated", 2), "c2")
+    feed.frame("kalshi", delta(A, 3, "yes", "0.2000", "1.00", ts_ms=FRAME_MS + 60_000), "c2")
+    feed.engine.set_table(listed("halted", 2))
+    feed.engine.set_table(listed(None, 3))
+    assert feed.reader.types(A) == seen
+    assert feed.reader.state == {A: "closed", B: "live"}
+
+
+def test_a_resolution_is_held_by_the_same_means() -> None:
+    """The other venue's `market_resolved`: the market stays closed on every later connection, and when the
+    mapping lacks it for a while."""
+    book = Book({"0.3": "1"}, {"0.6": "2"})
+    resolved = {
+        "event_type": "market_resolved",
+        "market": MARKET,
+        "assets_ids": [YES, NO],
+        "winning_asset_id": YES,
+        "timestamp": "1790658827000",
+    }
+    # Also when it is told before the connection's first book.
+    for before in ([poly_raw([book.book()])], []):
+        feed = Feed(P)
+        feed.open("polymarket", "p1")
+        for frame in (*before, poly_raw(resolved)):
+            feed.frame("polymarket", frame, "p1")
+        assert feed.reader.state == {YES: "closed"}
+        feed.record("close", "polymarket", "p1", {"why": "disconnected"})
+        feed.engine.set_table(table(version=2))
+        feed.engine.set_table(table(P, version=3))
+        feed.open("polymarket", "p2")
+        feed.frame("polymarket", poly_raw([book.book()]), "p2")
+        assert feed.reader.state == {YES: "closed"}
+        assert feed.reader.messages[-1][1]["result"] == "yes"
+
+
+# --- recordings -----------------------------------------------------------------------------------
+
+
+def test_every_change_of_a_status_is_told() -> None:
+    """What a log needs: each change once, with what is needed to find the end of a halt, and all of them
+    again when asked."""
+    told: list[tuple[str, str, dict[str, Any]]] = []
+    feed = Feed(K, K2, tell=lambda *change: told.append(change))
+    feed.open("kalshi", use_yes_price=False)
+    feed.frame("kalshi", snapshot(A, 1, LEVELS))
+    feed.frame("kalshi", life("deactivated", 1))
+    feed.frame("kalshi", life("deactivated", 2))
+    feed.frame("kalshi", delta(A, 2, "yes", "0.4000", "1.00", ts_ms=FRAME_MS))
+    feed.engine.set_table(listed("halted", 2))
+    feed.engine.tell_statuses()
+    feed.frame("kalshi", life("activated", 3))
+    feed.frame("kalshi", life("determined", 4, B, result="no"))
+    why = {"asset": A, "status": "halted", "why": "halted"}
+    assert told == [
+        ("kalshi", A, why),
+        ("kalshi", A, {**why, "venue_us": FRAME_MS * 1000}),
+        ("kalshi", A, {**why, "venue_us": FRAME_MS * 1000, "listed": True}),
+        ("kalshi", A, {**why, "venue_us": FRAME_MS * 1000, "listed": True}),
+        ("kalshi", A, {"asset": A, "status": "open"}),
+        ("kalshi", B, {"asset": B, "status": "closed", "why": "resolved", "result": "no"}),
+    ]
+
+
+def test_a_log_that_begins_in_a_halt_knows_of_it() -> None:
+    """`status` records before the first book: the market is halted when its book comes, and its end is found
+    as by the one who wrote the log. A whole log with them in it says nothing more than without."""
+    feed = Feed(K, K2)
+    told = {"asset": A, "status": "halted", "why": "halted", "venue_us": FRAME_MS * 1000}
+    feed.record("status", "kalshi", "", told)
+    feed.record("status", "kalshi", "", {"asset": B, "status": "closed", "why": "resolved", "result": "no"})
+    assert feed.reader.state == {B: "closed"}
+    feed.open("kalshi", use_yes_price=False)
+    feed.frame("kalshi", snapshot(A, 1, LEVELS))
+    assert feed.reader.state[A] == "halted"
+    feed.record("status", "kalshi", "", told)
+    feed.record("status", "kalshi", "", {"asset": A, "status": "open"})
+    assert feed.reader.types(A) == ["state"]
+    feed.frame("kalshi", delta(A, 2, "yes", "0.4000", "1.00", ts_ms=FRAME_MS + 2_000))
+    assert feed.reader.state[A] == "live"
+    assert feed.bad == []
+    for wrong in (
+        {"asset": 7, "status": "halted", "why": "halted"},
+        {"asset": A, "status": "asleep", "why": "halted"},
+        {"asset": A, "status": "halted", "why": ["halted"]},
+        {"asset": A, "status": "halted", "why": "halted", "venue_us": "soon"},
+        {"asset": A, "status": "closed", "why": "resolved", "result": 1},
+    ):
+        feed.record("status", "kalshi", "", wrong)
+    assert [kind for _, kind in feed.bad] == ["bad_record"] * 5
+    assert feed.reader.state[A] == "live"
+
+
+def test_a_halted_book_can_be_gone_on_with() -> None:
+    """A halted market has a checkpoint too: a reader who begins there has its book when trading goes on."""
+    feed = halted()
+    found = feed.engine.checkpoint("kalshi", A)
+    assert found is not None
+    connection, body = found
+    later = Feed(K, K2)
+    later.record("status", "kalshi", "", {"asset": A, "status": "halted", "why": "halted"})
+    later.open("kalshi", connection, use_yes_price=False)
+    later.record("book", "kalshi", connection, body)
+    assert later.reader.state == {A: "halted"}
+    later.frame("kalshi", life("activated", 2))
+    assert later.reader.books[A] == feed.reader.books[A]
+    assert later.reader.state == {A: "live"}
+
+
+def test_a_replay_of_a_log_with_statuses_is_the_live_run() -> None:
+    """The player takes `status` records as the engine does: books of a log that begins in a halt."""
+    states: list[str] = []
+    player = Player(
+        lambda change: (
+            states.append(orjson.loads(change.payload)["legs"]["kalshi"]["state"])
+            if change.kind == "status"
+            else None
+        ),
+        timers=lambda: False,
+    )
+    row = ["kalshi", A, f"agg.{'0' * 16}.yes", False]
+    n = 0
+
+    def put(kind: Any, connection: str, payload: bytes | dict[str, Any]) -> None:
+        nonlocal n
+        n += kind == "frame"
+        body = payload if isinstance(payload, bytes) else orjson.dumps(payload)
+        player.record(Meta(kind, "kalshi", connection, START_US + n, n), body)
+
+    put("start", "", {"epoch": START_US // 1000, "verdicts": True})
+    put("mapping", "", {"version": 1, "table": [row]})
+    put("status", "", {"asset": A, "status": "halted", "why": "halted", "venue_us": 1})
+    put("open", "c1", {"use_yes_price": False})
+    put("frame", "c1", snapshot(A, 1, LEVELS))
+    assert player.store.book(row[2]).legs["kalshi"]["state"] == "halted"  # type: ignore[arg-type]
+    put("frame", "c1", life("activated", 1))
+    assert player.store.book(row[2]).legs["kalshi"]["state"] == "live"  # type: ignore[arg-type]
+    assert states[-2:] == ["halted", "live"]
+
+
+def test_no_more_statuses_than_so_many_are_held() -> None:
+    """Beyond the bound the oldest end is forgotten, never a halt that is waited for."""
+    statuses = Statuses(lambda platform, asset, fields: None)
+    statuses.hold("kalshi", "H", "halted", "halted")
+    for number in range(KEPT):
+        statuses.hold("kalshi", str(number), "closed", "resolved")
+    assert statuses.of("kalshi", "H") is not None
+    assert statuses.of("kalshi", "0") is None
+    assert statuses.of("kalshi", "1") is not None
