@@ -114,7 +114,7 @@ def test_rule_04_a_delta_is_an_increment() -> None:
     """New size = old + delta; the level goes at zero; below zero the book is corrupt and resynced."""
     shown = started()
     (up,) = shown.frame(delta(A, 3, "yes", "0.4000", "2.50"))
-    assert up == BookChanged(A, (("0.4", "7.5"),), (), FRAME_MS * 1000)
+    assert up == BookChanged(A, (("0.4", "7.5"),), (), FRAME_MS * 1000, placed=True)
     (gone,) = shown.frame(delta(A, 4, "yes", "0.4000", "-7.50"))
     assert gone == BookChanged(A, (("0.4", "0"),), (), FRAME_MS * 1000)
     shown.frame(delta(A, 5, "yes", "0.0100", "-33338.01"))
