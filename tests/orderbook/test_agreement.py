@@ -124,6 +124,35 @@ async def test_a_changed_mapping_is_judged_anew() -> None:
         assert feed.service.agreement.listed() == []
 
 
+@pytest.mark.parametrize(
+    "missing", [{"a": (500_000, 520_000), "b": (None, 720_000)}, {"b": (None, None)}, {}]
+)
+def test_time_that_nobody_saw_does_not_count(missing: dict[str, tuple[int | None, int | None]]) -> None:
+    """A side that is missing for two looks leaves a doubt as it was, for more it begins anew; an alarm that
+    was raised stays until prices say otherwise."""
+    far = {"a": (500_000, 520_000), "b": (700_000, 720_000)}
+    s = 1_000_000
+    found = Disagreements()
+    for at in (0, 20):
+        assert found.see(BOOK, far, at * s) == ([], [])
+    for at in (25, 30):
+        found.see(BOOK, missing, at * s)
+    assert len(found.see(BOOK, far, 60 * s)[0]) == 1
+    found = Disagreements()
+    found.see(BOOK, far, 0)
+    for at in (5, 10, 15):
+        found.see(BOOK, missing, at * s)
+    assert found.see(BOOK, far, 70 * s) == ([], []), "the minute begins now"
+    assert found.see(BOOK, far, 129 * s) == ([], [])
+    raised, _ = found.see(BOOK, far, 130 * s)
+    assert [one.since_us for one in raised] == [70 * s]
+    for at in range(135, 200, 5):
+        assert found.see(BOOK, missing, at * s) == ([], [])
+    assert len(found.now()) == 1
+    near = {"a": (500_000, 520_000), "b": (500_000, 520_000)}
+    assert len(found.see(BOOK, near, 205 * s)[1]) == 1
+
+
 def test_two_legs_of_one_venue_that_cross() -> None:
     """Both markets of a game on one venue, one of them upside down: its bid stands far above its ask."""
     found = Disagreements()

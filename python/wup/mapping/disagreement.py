@@ -20,6 +20,8 @@ _APART = 100_000
 _FROM_EVEN = 100_000
 _ABOUT = 30_000
 _LASTING_US = 60 * 1_000_000
+_UNSEEN = 2
+"""Looks in a row that a side may be missing while a doubt grows: time that nobody saw counts for nothing."""
 
 Quote = tuple[int | None, int | None]
 """Best bid and ask in millionths, in the book's YES coordinates; None where there is none."""
@@ -43,13 +45,15 @@ class _Doubt:
     mids: tuple[int, int]
     since_us: int
     told: bool = False
+    unseen: int = 0
+    """Looks in a row at which a side was missing."""
 
 
 class Disagreements:
     """Remembers since when which platforms of which books disagree."""
 
     def __init__(self) -> None:
-        self._doubts: dict[tuple[str, str, str], _Doubt] = {}
+        self._doubts: dict[str, dict[tuple[str, str], _Doubt]] = {}
 
     def see(
         self, book: str, quotes: Mapping[str, Quote], now_us: int
@@ -62,23 +66,35 @@ class Disagreements:
         mids = {platform: _mid(quote) for platform, quote in quotes.items()}
         raised: list[Disagreement] = []
         ended: list[Disagreement] = []
+        doubts = self._doubts.get(book, {})
+        unseen = dict(doubts)
         for pair in (*combinations(sorted(quotes), 2), *((name, name) for name in quotes)):
-            key = (book, *pair)
-            known = self._doubts.get(key)
             kind, seen = self._judge(quotes[pair[0]], mids[pair[0]], mids[pair[1]], alone=pair[0] == pair[1])
             if seen is None:
                 # A side without a price says nothing, for or against.
                 continue
+            unseen.pop(pair, None)
+            known = doubts.get(pair)
             if kind is None:
-                if self._doubts.pop(key, None) is not None and known is not None and known.told:
-                    ended.append(Disagreement(book, pair, known.kind, seen, known.since_us))
+                if known is not None:
+                    del doubts[pair]
+                    if known.told:
+                        ended.append(Disagreement(book, pair, known.kind, seen, known.since_us))
                 continue
             if known is None:
-                known = self._doubts[key] = _Doubt(kind, seen, now_us)
-            known.kind, known.mids = kind, seen
+                known = doubts[pair] = _Doubt(kind, seen, now_us)
+            known.kind, known.mids, known.unseen = kind, seen, 0
             if not known.told and now_us - known.since_us >= _LASTING_US:
                 known.told = True
                 raised.append(Disagreement(book, pair, kind, seen, known.since_us))
+        for pair, doubt in unseen.items():
+            doubt.unseen += 1
+            if doubt.unseen > _UNSEEN and not doubt.told:
+                del doubts[pair]
+        if doubts:
+            self._doubts[book] = doubts
+        else:
+            self._doubts.pop(book, None)
         return raised, ended
 
     @staticmethod
@@ -100,13 +116,14 @@ class Disagreements:
 
     def keep(self, books: Collection[str]) -> None:
         """Forget the books that are not among these."""
-        self._doubts = {key: doubt for key, doubt in self._doubts.items() if key[0] in books}
+        self._doubts = {book: doubts for book, doubts in self._doubts.items() if book in books}
 
     def now(self) -> list[Disagreement]:
         """All that have lasted a minute, in order of books."""
         return [
-            Disagreement(book, (one, two), doubt.kind, doubt.mids, doubt.since_us)
-            for (book, one, two), doubt in sorted(self._doubts.items())
+            Disagreement(book, pair, doubt.kind, doubt.mids, doubt.since_us)
+            for book, doubts in sorted(self._doubts.items())
+            for pair, doubt in sorted(doubts.items())
             if doubt.told
         ]
 

@@ -46,7 +46,7 @@ class Agreement:
             try:
                 quotes = _quotes(self._store.bbo(book, now_us))
             except UnknownBook:
-                continue
+                quotes = {}
             raised, ended = self._found.see(book, quotes, now_us)
             for one in raised:
                 DISAGREEMENTS_RAISED.labels(one.kind).inc()
