@@ -12,7 +12,7 @@ from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from events.venue_rest import VenueRest, gamma_event, gamma_market, kalshi_event, kalshi_market, token
-from wup.mapping.catalogue import CatalogueError, EventNotFound, rules_sha256
+from wup.mapping.catalogue import CatalogueError, EventNotFound, EventUnreadable, rules_sha256
 from wup.mapping.rest import number_text, read_json, time_us, write_json
 from wup.metrics import BAD_INPUT, REGISTRY
 from wup.venues.kalshi.catalog import KalshiCatalogue
@@ -384,6 +384,47 @@ async def test_unreadable_answers_are_clear_errors(
     for catalogue in (polymarket, kalshi):
         with pytest.raises(CatalogueError):
             await catalogue.event("E")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, EventUnreadable) for status in (400, 402, 405, 406, 410, 414, 422, 431)),
+        # About who asks, or about the venue.
+        *((status, CatalogueError) for status in (301, 302, 401, 403, 407, 451, 204)),
+        *((status, CatalogueError) for status in (425, 429, 500, 502, 503, 504, 520, 599)),
+        (404, EventNotFound),
+        # An answer, but none that can be used.
+        (200, EventUnreadable),
+    ],
+)
+async def test_which_answers_are_about_the_event(
+    rest: VenueRest,
+    polymarket: PolymarketCatalogue,
+    kalshi: KalshiCatalogue,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    kind: type[CatalogueError],
+) -> None:
+    """A refused name and an unreadable answer are this event's alone; what the venue would say to any
+    question counts against the venue, and opens its breaker."""
+    monkeypatch.setattr("wup.mapping.rest.backoff.full_jitter", lambda *_, **__: 0.0)
+    rest.fault = Response(
+        None if status == 204 else b"[1,", status, headers={"location": "http://127.0.0.1:9/"}
+    )
+    for catalogue in (polymarket, kalshi):
+        with pytest.raises(CatalogueError) as caught:
+            await catalogue.event("E")
+        assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("header", ["inf", "1e300", "999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_an_endless_wait_is_cut(rest: VenueRest, polymarket: PolymarketCatalogue, header: str) -> None:
+    """A venue that says to wait for ever is asked again within the hour."""
+    rest.fault = Response("no", 503, headers={"retry-after": header})
+    with pytest.raises(CatalogueError) as caught:
+        await polymarket.event("e")
+    assert caught.value.retry_after == 3600
 
 
 async def test_short_retry_after_is_waited_for(rest: VenueRest, kalshi: KalshiCatalogue) -> None:

@@ -460,6 +460,23 @@ async def test_foreign_hosts_and_origins_are_refused(start: Start, http: httpx2.
         ).status_code == 200
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+async def test_changes_do_not_come_through_a_proxy(
+    start: Start, http: httpx2.AsyncClient, rest: VenueRest, header: str
+) -> None:
+    """A proxy on this machine makes nobody a user of it, trusted or not; reading goes through it."""
+    service = await start(event_slug=("fed",), trusted_proxies=("127.0.0.1",))
+    base = f"http://127.0.0.1:{service.port}/v1"
+    headers = {header: "127.0.0.1"}
+    body = {"platform": "kalshi", "slug": "KXFED-26DEC"}
+    assert (await http.post(f"{base}/track", json=body, headers=headers)).status_code == 403
+    assert (await http.delete(f"{base}/track/polymarket/fed", headers=headers)).status_code == 403
+    assert (await http.post(f"{base}/publish", headers=headers)).status_code == 403
+    assert service.tracked == set()
+    assert (await http.get(f"{base}/events", headers=headers)).status_code == 200
+    assert (await http.post(f"{base}/track", json=body)).status_code == 201
+
+
 async def test_openapi_is_served(start: Start, http: httpx2.AsyncClient) -> None:
     """The OpenAPI document names every route of wire.md section 5, and the two for `wup map`."""
     service = await start()

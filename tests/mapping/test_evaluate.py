@@ -131,16 +131,18 @@ def test_the_labelled_pairs(captures: Path) -> None:
     found = evaluate(read_pairs(captures / "matching" / "pairs.csv"), IDENTITIES)
     page = (KNOWN.parent / "mapping.md").read_text()
     for (a, b, source, grain), group in found.groups.items():
-        share = group.shown()["share_proposed"]
+        share, precision = (
+            "-" if ratio is None else f"{ratio:.1%}"
+            for ratio in (group.shown()["share_proposed"], group.shown()["precision"])
+        )
         told = f"{group.polarity_right} of {group.polarity_told}"
         cells = [f"{a} / {b}", source, grain, group.rows, group.matches, group.proposed]
-        row = " | ".join(map(str, [*cells, "-" if share is None else f"{share:.1%}", told]))
+        row = " | ".join(map(str, [*cells, share, precision, told]))
         assert f"| {row} |" in page, row
         assert group.right == group.proposed, "a pair labelled no_match was proposed"
     for (a, b, source), crossed in found.crossed.items():
-        row = (
-            f"| {a} / {b} | {source} | {crossed.proposed} | {crossed.labelled} | {len(crossed.unlabelled)} |"
-        )
+        counts = f"{crossed.proposed} | {crossed.labelled} | {len(crossed.unlabelled)}"
+        row = f"| {a} / {b} | {source} | {counts} | {crossed.shown()['precision']:.1%} |"
         assert row in page, row
 
 

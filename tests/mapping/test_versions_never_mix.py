@@ -196,7 +196,8 @@ class Edits(World):
         if sorted(opened) != changed:
             self.problems.append(f"epochs opened for {sorted(opened)}, legs changed of {changed}")
         for book in was.keys() - now.keys():
-            if not self.watcher.streams[book].closed:
+            stream = self.watcher.streams.get(book)
+            if stream is None or not stream.closed:
                 self.problems.append(f"{book} has no legs any more, and its stream did not end")
 
     async def run(self, steps: int) -> Edits:
@@ -207,6 +208,9 @@ class Edits(World):
                 self.change(self.rng.choice(self.assets))
             if self.rng.random() < 0.4:
                 await self.remap()
+                if self.problems:
+                    # What follows relies on the mapping being in force.
+                    break
                 for _ in range(self.rng.randrange(3)):
                     self.change(self.rng.choice(self.assets))
             await self.settle()
@@ -282,10 +286,7 @@ def _forgets_suspensions(service: OrderbookService) -> None:
 async def test_a_service_that_mixes_is_found(broken: Callable[[OrderbookService], None]) -> None:
     """The same run fails for a service that ignores inversions, lags one version, or shows suspended legs."""
     for seed in range(5):
-        try:
-            world = await Edits(seed, broken).run(STEPS)
-        except KeyError:
-            return
+        world = await Edits(seed, broken).run(STEPS)
         if world.problems:
             return
     pytest.fail("nothing was found")

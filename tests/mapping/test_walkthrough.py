@@ -100,7 +100,7 @@ async def test_the_walk_of_the_documentation(service: EventService, redis_url: s
     """Every command of the page, in its order, does what the page says: proposals change no book, a series
     rule confirms the game, a person's word the rest; published means that a stage has it."""
     commands = documented("A walk from nothing to merged books")
-    answers = {"series": "y\n", "review": "s\n" * 3, "link": "s\n" + "n\n" * 50}
+    answers = {"series": "y\ny\n", "review": "s\n" * 3, "link": "s\n" + "n\n" * 50}
     outputs: dict[str, list[str]] = {}
     for command in commands:
         verb = command.split()[2] if command.startswith("wup map") else command.split()[1]
@@ -152,7 +152,7 @@ async def test_a_suggestion_is_not_made_twice_and_survives_decisions(service: Ev
 async def test_named_events_are_never_enough_to_confirm(service: EventService) -> None:
     """With a rule at hand, a pair named on the command line is only proposed: other games were not seen."""
     game = "kalshi:KXMLBGAME-26DEC012305TEXNYY polymarket:mlb-tex-nyy-2026-12-01"
-    code, output = await run(f"wup map series {game} --league mlb --by ab", "y\n")
+    code, output = await run(f"wup map series {game} --league mlb --by ab", "y\ny\n")
     assert code == 0, output
     code, output = await run(f"wup map suggest {game}")
     assert (code, "0 of them confirmed" in output) == (0, True)
@@ -165,8 +165,9 @@ async def test_named_events_are_never_enough_to_confirm(service: EventService) -
 async def test_a_series_rule_needs_a_yes(service: EventService) -> None:
     """Both rule texts are shown; without a yes nothing is written."""
     game = "kalshi:KXMLBGAME-26DEC012305TEXNYY polymarket:mlb-tex-nyy-2026-12-01"
-    code, output = await run(f"wup map series {game} --league mlb", "\n")
+    code, output = await run(f"wup map series {game} --league mlb", "y\n\n")
     assert code == 0
+    assert "nothing written; each game" in output
     assert "professional baseball game" in output
     assert "Extra innings count" in output
     assert text_of("mappings/series.toml") == ""
@@ -248,7 +249,7 @@ async def test_publish_and_history_without_a_service() -> None:
 async def test_a_rule_is_widened_by_another_game(service: EventService) -> None:
     """`wup map series` for a series that has a rule adds names and texts to it, where it stands."""
     game = "kalshi:KXMLBGAME-26DEC012305TEXNYY polymarket:mlb-tex-nyy-2026-12-01"
-    assert (await run(f"wup map series {game} --league mlb --by ab", "y\n"))[0] == 0
+    assert (await run(f"wup map series {game} --league mlb --by ab", "y\ny\n"))[0] == 0
     text = text_of("mappings/series.toml")
     older = re.sub(r"names = .*", 'names = { "Boston Red Sox" = "Boston" }', text)
     older = "# kept\n" + re.sub(r'"[0-9a-f]{64}"', f'"{"0" * 64}"', older)
@@ -256,7 +257,7 @@ async def test_a_rule_is_widened_by_another_game(service: EventService) -> None:
         "mappings/series.toml",
         older + "\n# about the next\n" + aggregate("a", market("wup1|a|k|s|-|p")) + "\n",
     )
-    code, output = await run(f"wup map series {game} --league other --by cd", "y\n")
+    code, output = await run(f"wup map series {game} --league other --by cd", "y\ny\n")
     assert code == 0, output
     files, problems = read(Path("mappings"))
     assert problems == []

@@ -173,11 +173,15 @@ def _tracking(app: FastAPI, service: EventService) -> None:
         return Response(status_code=204)
 
 
+_PASSED_ON = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
+"""What a proxy says of the one it asks for."""
+
+
 def _refused(request: Request) -> Response | None:
-    """Changes are for this machine."""
+    """Changes are for this machine: not for those who come through a proxy that runs on it."""
     host = request.client.host if request.client is not None else ""
     try:
-        if ipaddress.ip_address(host).is_loopback:
+        if ipaddress.ip_address(host).is_loopback and not any(name in request.headers for name in _PASSED_ON):
             return None
     except ValueError:
         pass

@@ -33,6 +33,8 @@ _PATIENCE_S = 5.0
 """A longer `Retry-After` is the caller's business: it has last good data to serve meanwhile."""
 _MAX_BYTES = 32 * 1024 * 1024
 _INLINE_BYTES = 32 * 1024
+_LONGEST_S = 3600.0
+"""However long a venue says to wait: `Retry-After: inf` must not end discovery."""
 _MAX_DIGITS = 100
 """Token ids have 78; what is longer is no number of a venue."""
 _REFUSED = (401, 403, 407, 451)
@@ -209,12 +211,13 @@ class RestClient:
             if header is None:
                 return None
         try:
-            return max(0.0, float(header))
+            return min(max(0.0, float(header)), _LONGEST_S)
         except ValueError:
             pass
         try:
-            return max(0.0, parsedate_to_datetime(header).timestamp() - self._clock.now_us() / _MICROSECOND)
-        except ValueError:
+            wait = parsedate_to_datetime(header).timestamp() - self._clock.now_us() / _MICROSECOND
+            return min(max(0.0, wait), _LONGEST_S)
+        except (ValueError, OverflowError):
             return None
 
     async def close(self) -> None:

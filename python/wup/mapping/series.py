@@ -167,7 +167,7 @@ def _pair(one: Game, two: Game, rules: list[SeriesEntry]) -> GamePair | None:
         doubts += [
             f"{a!r} and {b!r} are not known to be one name (names of the series rule)"
             for a, b in zip(mine, ordered, strict=True)
-            if not _one_name(a, b)
+            if not one_name(a, b)
         ]
     problem = _moments(one, two, rule)
     if problem is None:
@@ -235,7 +235,7 @@ def _resembles(one: str, two: str) -> bool:
     return long and alike(one, two)
 
 
-def _one_name(one: str, two: str) -> bool:
+def one_name(one: str, two: str) -> bool:
     """Equal, or abbreviated word by word: `New York Y` and `New York Yankees`."""
     first, second = (_WORD.findall(text.casefold()) for text in (one, two))
     return len(first) == len(second) and all(

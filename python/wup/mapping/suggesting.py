@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,7 @@ from wup.mapping.console import By, Mappings, err, fail, fetch, key_of, out, pla
 from wup.mapping.file import NO_FILES, MappingFiles, SeriesEntry, SeriesSide, parse, read
 from wup.mapping.lint import lint
 from wup.mapping.replace_file import replace_file
-from wup.mapping.series import template
+from wup.mapping.series import one_name, template
 from wup.mapping.subjects import alike
 from wup.mapping.suggest import Suggestion, suggest
 from wup.mapping.write import dump, dump_aggregate, dump_series
@@ -289,14 +289,17 @@ def series_command(
     files, problems = read(mappings) if mappings.exists() else (NO_FILES, [])
     if problems:
         raise fail(problems)
-    names = _other_names(*games)
+    pairs = _same_sides(*games)
     for game in games:
         for market in game.markets:
             out.rule()
             out.print(f"{game.event.platform} {game.series}: YES is {market.yes}", markup=False)
             out.print(market.market.rules, markup=False)
-    for one, two in names.items():
-        out.print(f"{one} is {two}", markup=False)
+    for pair in pairs:
+        if not _confirmed(pair, *games):
+            out.print(f"nothing written: {pair.two} is not {pair.one}", markup=False)
+            return
+    names = {pair.two: pair.one for pair in pairs if pair.one.casefold() != pair.two.casefold()}
     agreed = (
         "Do both texts settle on the same result, overtime included, so that exactly one of the two sides "
         "wins (no tie), and do the void rules differ in nothing that matters to you?"
@@ -318,6 +321,14 @@ def series_command(
     target = mappings if mappings.suffix == ".toml" else mappings / _SERIES
     before = next((rule for rule in files.series if _of_one_series(rule, entry)), None)
     if before is not None:
+        where, known = before.where, before.names
+        other = [
+            f"{where}: {alias!r} is {known[alias]!r} in the rule, {side!r} in this game; mend it by hand"
+            for alias, side in names.items()
+            if known.get(alias, side) != side
+        ]
+        if other:
+            raise fail(other)
         entry = _widened(before, entry)
         target = Path(before.where.rpartition(":")[0])
     rest = tuple(rule for rule in files.series if rule is not before)
@@ -351,16 +362,40 @@ def _widened(before: SeriesEntry, entry: SeriesEntry) -> SeriesEntry:
     )
 
 
-def _other_names(one: Game, two: Game) -> dict[str, str]:
-    """Names of the second venue that are spelt otherwise on the first, as far as this game tells."""
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The names of one side, and how it is known that they are."""
+
+    one: str
+    two: str
+    why: str
+
+
+def _same_sides(one: Game, two: Game) -> list[_Pair]:
+    """Which side of the second game is which of the first, as far as this game tells."""
     straight = alike(one.sides[0], two.sides[0]) or alike(one.sides[1], two.sides[1])
     crossed = alike(one.sides[0], two.sides[1]) or alike(one.sides[1], two.sides[0])
-    if straight == crossed:
+    by_codes = straight == crossed
+    if by_codes:
         if set(one.codes) != set(two.codes):
             raise fail([f"it cannot be told which of {two.sides} is which of {one.sides}; write the names"])
         crossed = one.codes != two.codes
     theirs = tuple(reversed(two.sides)) if crossed else two.sides
-    return {b: a for a, b in zip(one.sides, theirs, strict=True) if a.casefold() != b.casefold()}
+    pairs = []
+    for mine, other, code in zip(one.sides, theirs, one.codes, strict=True):
+        why = "their words are alike" if alike(mine, other) else "the names of the other side are alike"
+        if by_codes:
+            why = f"no name says so, only the code {code} of both venues"
+        pairs.append(_Pair(mine, other, why))
+    return pairs
+
+
+def _confirmed(pair: _Pair, one: Game, two: Game) -> bool:
+    """Names that are one word by word, or that a person says are one side."""
+    if one_name(pair.one, pair.two) and not pair.why.startswith("no name"):
+        return True
+    asked = f"Is {pair.two} ({two.event.platform}) the side {pair.one} ({one.event.platform})? ({pair.why})"
+    return typer.confirm(asked, default=False)
 
 
 def _side(game: Game, names: dict[str, str]) -> SeriesSide:
