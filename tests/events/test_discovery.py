@@ -12,7 +12,7 @@ import pytest
 from mapping.files import venue_event, venue_market
 from wup.clock import ManualClock
 from wup.events.discovery import Breaker, Discovery
-from wup.mapping.catalogue import CatalogueError, EventNotFound, EventUnreadable, VenueEventRecord
+from wup.mapping.catalogue import CatalogueError, EventNotFound, EventUnreadable, Pause, VenueEventRecord
 from wup.mapping.rest import TokenBucket
 
 
@@ -24,6 +24,7 @@ class Listing:
 
     def __init__(self) -> None:
         self.answers: dict[str, VenueEventRecord | Exception] = {}
+        self.pauses: list[Pause | Exception | None] = [None]
         self.asked: list[str] = []
         self.at_once = 0
         self.most_at_once = 0
@@ -43,6 +44,12 @@ class Listing:
         for answer in self.answers.values():
             if not isinstance(answer, Exception):
                 yield answer
+
+    async def pause(self) -> Pause | None:
+        answer = self.pauses.pop(0) if len(self.pauses) > 1 else self.pauses[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -103,6 +103,8 @@ class VenueRest:
     clob: dict[str, dict[str, Any]] = field(default_factory=dict)
     kalshi: dict[str, dict[str, Any]] = field(default_factory=dict)
     series: dict[str, dict[str, Any]] = field(default_factory=dict)
+    exchange: dict[str, Any] | None = None
+    """Kalshi's `status` and `schedule`."""
     fault: Response | None = None
     """Answer everything with this."""
     once: list[Response] = field(default_factory=list)
@@ -118,6 +120,7 @@ class VenueRest:
             Route("/kalshi/events/{ticker:path}", self._kalshi_event),
             Route("/kalshi/events", self._kalshi_list),
             Route("/kalshi/series/{ticker}", self._kalshi_series),
+            Route("/kalshi/exchange/{what}", self._kalshi_exchange),
         ]
         self._server = HttpServer(Starlette(routes=routes), "127.0.0.1", 0, "TEST_PORT")
         await self._server.start()
@@ -129,7 +132,7 @@ class VenueRest:
         """Nothing listed, no fault, nothing counted."""
         for listing in (self.gamma, self.clob, self.kalshi, self.series, self.once, self.hits):
             listing.clear()
-        self.fault = None
+        self.fault = self.exchange = None
         self.page = 2
 
     @property
@@ -183,6 +186,11 @@ class VenueRest:
     async def _kalshi_series(self, request: Request) -> Response:
         series = self.series.get(request.path_params["ticker"])
         return self._answer("series", None if series is None else {"series": series})
+
+    async def _kalshi_exchange(self, request: Request) -> Response:
+        body = None if self.exchange is None else self.exchange.get(request.path_params["what"])
+        self.hits[request.path_params["what"]] += 1
+        return Response("{}", 404) if body is None else Response(json.dumps(body))
 
 
 @contextlib.contextmanager

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from wup.clock import Clock
-    from wup.mapping.catalogue import Catalogue, VenueEventRecord
+    from wup.mapping.catalogue import Catalogue, Pause, VenueEventRecord
 
 _AT_ONCE = 4
 _FAILURES_TO_OPEN = 3
 _OPEN_BASE_S = 2.0
 _OPEN_CAP_S = 60.0
+
+PAUSE_S = 15.0
+"""Between two questions whether the venue as a whole trades: as long as its answers may lie in a cache."""
 
 Outcome = Literal["pending", "ok", "missing", "failed"]
 
@@ -79,6 +82,7 @@ class Discovery:
         catalogue: the venue's REST discovery.
         refresh_s: seconds between two refreshes of the same event.
         found: called with every event fetched.
+        paused: called when another part of the venue than before does not trade (`Catalogue.pause`).
     """
 
     def __init__(
@@ -87,8 +91,12 @@ class Discovery:
         refresh_s: float,
         found: Callable[[VenueEventRecord], None],
         clock: Clock = SYSTEM_CLOCK,
+        *,
+        paused: Callable[[], None] = lambda: None,
     ) -> None:
         self.platform = catalogue.platform
+        self.pause: Pause | None = None
+        """What of the venue did not trade when it was asked last."""
         self.attempts: dict[str, Attempt] = {}
         self.breaker = Breaker(clock)
         self.first_round = asyncio.Event()
@@ -96,11 +104,14 @@ class Discovery:
         self._catalogue = catalogue
         self._refresh_s = refresh_s
         self._found = found
+        self._paused = paused
         self._clock = clock
         self._due: dict[str, float] = {}
         self._unread: dict[str, int] = {}
         """Answers in a row that could not be read, by slug."""
         self._wake = asyncio.Event()
+        self._any = asyncio.Event()
+        """Something is followed."""
 
     @property
     def up(self) -> bool:
@@ -119,6 +130,10 @@ class Discovery:
                 self._due[slug] = now
                 self.attempts[slug] = Attempt("pending", self._clock.now_us())
         self._wake.set()
+        if self._due:
+            self._any.set()
+        else:
+            self._any.clear()
 
     async def fetch(self, slug: str) -> VenueEventRecord:
         """Fetch one event now, on a person's request.
@@ -137,6 +152,38 @@ class Discovery:
 
     async def run(self) -> None:
         """Refresh for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_pause(), name=f"pause-{self.platform}")
+            tasks.create_task(self._refresh(), name=f"refresh-{self.platform}")
+
+    async def _watch_pause(self) -> None:
+        """Whether the venue as a whole trades; while it does not say, what it said last holds."""
+        while True:
+            await self._any.wait()
+            try:
+                pause = await self._catalogue.pause()
+            except CatalogueError as error:
+                logs.bad_input("events", self.platform, "pause_unknown", str(error))
+            except Exception as error:
+                # A fault of ours over some answer: what was known stays, and the next one may be read.
+                logs.bad_input("events", self.platform, "pause_fault", repr(error))
+            else:
+                self._take(pause)
+            await asyncio.sleep(PAUSE_S)
+
+    def _take(self, pause: Pause | None) -> None:
+        before, self.pause = self.pause, pause
+        if before is pause or (before is not None and pause is not None and before.part == pause.part):
+            return
+        logs.log("events").warning(
+            "venue trades again" if pause is None else "venue does not trade",
+            platform=self.platform,
+            part=None if pause is None or pause.part is None else sorted(pause.part[1]),
+            until_us=None if pause is None else pause.until_us,
+        )
+        self._paused()
+
+    async def _refresh(self) -> None:
         while True:
             self._wake.clear()
             now = self._clock.monotonic()

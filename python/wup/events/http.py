@@ -72,7 +72,7 @@ def _events(app: FastAPI, service: EventService) -> None:
         following: str | None = None
         for key in sorted(service.events):
             name = f"{key[0]}:{key[1]}"
-            event = service.events[key]
+            event = service.as_paused(service.events[key])
             if (
                 (platform is not None and key[0] != platform)
                 or (after is not None and name <= after)
@@ -102,7 +102,7 @@ def _events(app: FastAPI, service: EventService) -> None:
         body = await service.stored_event(key)
         full = {
             **_summary(service, key),
-            "markets": [market_fields(market) for market in known.markets],
+            "markets": [market_fields(market) for market in service.as_paused(known).markets],
             "raw": None if body is None else body.get("raw"),
         }
         return _json(full)
@@ -111,12 +111,12 @@ def _events(app: FastAPI, service: EventService) -> None:
 def _status(event: VenueEventRecord) -> MarketStatus:
     """Of the event: the liveliest of its markets."""
     states = {market.status for market in event.markets}
-    order: tuple[MarketStatus, ...] = ("open", "halted", "unlisted", "closed", "resolved")
+    order: tuple[MarketStatus, ...] = ("open", "maintenance", "halted", "unlisted", "closed", "resolved")
     return next((status for status in order if status in states), "closed")
 
 
 def _summary(service: EventService, key: EventKey) -> dict[str, Any]:
-    event = service.events[key]
+    event = service.as_paused(service.events[key])
     attempt = service.attempt(key)
     return {
         "platform": event.platform,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from wup.events.http import make_app
 from wup.events.publisher import Publisher
 from wup.http_guard import HttpGuard
 from wup.http_server import HttpServer
-from wup.mapping.catalogue import EventNotFound, dated
+from wup.mapping.catalogue import EventNotFound, dated, paused
 from wup.mapping.compile import Compiler
 from wup.mapping.file import NO_FILES, MappingFiles
 from wup.mapping.lint import load_checked
@@ -92,7 +93,13 @@ class EventService:
         self._redis = connect(redis_url)
         self._publisher = Publisher(redis_url, bus, self.compiler, catalogues, self._restore, clock)
         self.discoveries = {
-            name: Discovery(catalogue, settings.refresh_interval_secs, self._found, clock)
+            name: Discovery(
+                catalogue,
+                settings.refresh_interval_secs,
+                self._found,
+                clock,
+                paused=partial(self._paused, name),
+            )
             for name, catalogue in catalogues.items()
         }
         self._tasks: list[asyncio.Task[None]] = []
@@ -257,7 +264,17 @@ class EventService:
         before = self.events.get(key)
         self.events[key] = event
         if before is None or replace(before, fetched_us=event.fetched_us) != event:
-            self._publisher.units_changed(self.compiler.set_event(event))
+            self._publisher.units_changed(self.compiler.set_event(self.as_paused(event)))
+
+    def _paused(self, platform: str) -> None:
+        """The venue as a whole has stopped trading, or does again: its legs leave, or come back, at once."""
+        for event in list(self.events.values()):
+            if event.platform == platform:
+                self._publisher.units_changed(self.compiler.set_event(self.as_paused(event)))
+
+    def as_paused(self, event: VenueEventRecord) -> VenueEventRecord:
+        """The event with what its venue as a whole says: its markets may be in maintenance."""
+        return paused(event, self.discoveries[event.platform].pause)
 
     async def _restore(self, store: MappingStore) -> None:
         """Take over the tracked set and the last good events of an earlier run, then let the venues speak."""

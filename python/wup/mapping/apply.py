@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from wup.model import LegState
 
 _SUSPENDED: tuple[LegState, str] = ("halted", "suspended")
-_KEPT_OUT: dict[str, tuple[LegState, str]] = {"halted": ("halted", "halted"), "closed": ("closed", "closed")}
+_KEPT_OUT: dict[str, tuple[LegState, str]] = {
+    "halted": ("halted", "halted"),
+    "maintenance": ("halted", "maintenance"),
+    "closed": ("closed", "closed"),
+}
 
 
 def kept_out(reason: str) -> tuple[LegState, str]:
     """State and status reason of a leg that the mapping keeps out of its book for `reason`.
 
-    What the venue says (`halted`, `closed`) is shown as such; every other word is a suspension of ours.
+    What the venue says (`halted`, `maintenance`, `closed`) is shown as such; every other word is a suspension
+    of ours.
     """
     return _KEPT_OUT.get(reason, _SUSPENDED)
 

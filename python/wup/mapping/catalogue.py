@@ -12,8 +12,9 @@ from wup.errors import WupError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-MarketStatus = Literal["unlisted", "open", "halted", "closed", "resolved"]
-"""`unlisted`: announced, without a book to follow. `closed`: trading has ended, the result is not known."""
+MarketStatus = Literal["unlisted", "open", "halted", "maintenance", "closed", "resolved"]
+"""`unlisted`: announced, without a book to follow. `closed`: trading has ended, the result is not known.
+`maintenance`: open by its own status, while the venue as a whole does not trade (`Pause`)."""
 
 
 def rules_sha256(rules: str) -> str:
@@ -84,6 +85,35 @@ class VenueEventRecord:
         return next((market for market in self.markets if market.market_id == market_id), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A venue, or a part of it, does not trade for a while, whatever its markets' own status says.
+
+    `part`: the name of a market's fact and the values that are paused; None: all markets. `until_us`: when
+    the venue means to resume, where it says so.
+    """
+
+    part: tuple[str, frozenset[str]] | None = None
+    until_us: int | None = None
+
+    def covers(self, market: VenueMarket) -> bool:
+        """Is the market one of those?"""
+        return self.part is None or market.facts.get(self.part[0]) in self.part[1]
+
+
+def paused(event: VenueEventRecord, pause: Pause | None) -> VenueEventRecord:
+    """The event as it is in a pause: its open markets that are covered are in maintenance."""
+    if pause is None:
+        return event
+    return replace(
+        event,
+        markets=tuple(
+            replace(m, status="maintenance") if m.status == "open" and pause.covers(m) else m
+            for m in event.markets
+        ),
+    )
+
+
 def dated(event: VenueEventRecord, before: VenueEventRecord | None) -> VenueEventRecord:
     """An event just fetched, its markets' facts dated by what was known of them `before`."""
     known = {} if before is None else {market.market_id: market for market in before.markets}
@@ -151,6 +181,14 @@ class Catalogue(Protocol):
 
     def events(self) -> AsyncIterator[VenueEventRecord]:
         """Every open event, page by page, within the venue's rate limit."""
+        ...
+
+    async def pause(self) -> Pause | None:
+        """What of the venue does not trade now; None: all of it does, or the venue has no such thing to say.
+
+        Raises:
+            CatalogueError: the venue did not answer, or not so that it could be read.
+        """
         ...
 
     async def close(self) -> None:

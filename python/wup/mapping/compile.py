@@ -377,8 +377,8 @@ def _venue_member(event: VenueEventRecord, market: VenueMarket, start: Member, a
         state, why = "suspended", "rules_changed"
     elif start.confirmed_by is not None and market.facts.get("other") == "true":
         state, why = "suspended", "other_outcome"
-    elif market.status == "halted":
-        state, why = "suspended", "halted"
+    elif market.status in ("halted", "maintenance"):
+        state, why = "suspended", market.status
     return replace(
         start,
         state=state,

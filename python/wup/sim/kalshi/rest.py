@@ -335,7 +335,13 @@ class KalshiRest:
         )
 
     async def schedule(self) -> Response:
-        """`GET /exchange/schedule`: open all week but for Thursday 03:00 to 05:00 ET."""
+        """`GET /exchange/schedule`: open all week but for Thursday 03:00 to 05:00 ET, and a window for the
+        maintenance that is simulated."""
+        until_us = self._exchange.refuse_until_us
+        windows = []
+        if self._now_us() < until_us:
+            start, end = (_iso(datetime.fromtimestamp(us // MICRO, UTC)) for us in (self._now_us(), until_us))
+            windows.append({"start_datetime": start, "end_datetime": end})
         whole = [{"open_time": "00:00", "close_time": "00:00"}]
         thursday = [
             {"open_time": "00:00", "close_time": "03:00"},
@@ -349,7 +355,7 @@ class KalshiRest:
                     "standard_hours": [
                         {"start_time": "2026-01-01T00:00:00Z", "end_time": "2027-01-01T00:00:00Z", **hours}
                     ],
-                    "maintenance_windows": [],
+                    "maintenance_windows": windows,
                 }
             }
         )

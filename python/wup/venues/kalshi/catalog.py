@@ -18,11 +18,13 @@ from wup.mapping.catalogue import (
     EventNotFound,
     EventUnreadable,
     MarketStatus,
+    Pause,
     VenueEventRecord,
     VenueMarket,
 )
 from wup.mapping.rest import RestClient, number_text, text, time_us, write_json
 from wup.venues.fields import KnownFields
+from wup.venues.kalshi.exchange import SHARD, ExchangeStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -112,6 +114,7 @@ class KalshiCatalogue:
         self._clock = clock
         self._rest = RestClient(PLATFORM, settings.kalshi_api_url, rate=_RATE, burst=_BURST, clock=clock)
         self._series: dict[str, tuple[float, dict[str, str]]] = {}
+        self._exchange = ExchangeStatus(self._rest, clock)
 
     async def event(self, slug: str) -> VenueEventRecord:
         if slug in ("", ".", ".."):
@@ -150,6 +153,9 @@ class KalshiCatalogue:
             if following == cursor:
                 raise CatalogueError(f"{PLATFORM}: the list's cursor does not move on")
             cursor = following
+
+    async def pause(self) -> Pause | None:
+        return await self._exchange.pause()
 
     async def close(self) -> None:
         await self._rest.close()
@@ -289,6 +295,8 @@ def _facts(raw: Mapping[str, Any], series: str) -> dict[str, str]:
         number = number_text(raw.get(name))
         if number is not None:
             facts[name] = number
+    # The first shard is what is meant when none is named (notes, section 5).
+    facts.setdefault(SHARD, "0")
     if isinstance(raw.get("custom_strike"), dict):
         facts["custom_strike"] = write_json(raw["custom_strike"]).decode()
     ranges = raw.get("price_ranges")

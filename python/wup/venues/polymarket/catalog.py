@@ -17,6 +17,7 @@ from wup.mapping.catalogue import (
     EventNotFound,
     EventUnreadable,
     MarketStatus,
+    Pause,
     VenueEventRecord,
     VenueMarket,
 )
@@ -150,6 +151,10 @@ class PolymarketCatalogue:
             if following == cursor:
                 raise CatalogueError(f"{PLATFORM}: the list's cursor does not move on")
             cursor = following
+
+    async def pause(self) -> Pause | None:
+        """This venue says nothing of the kind: a market that takes no orders says so itself."""
+        return None
 
     async def close(self) -> None:
         await self._gamma.close()
