@@ -24,7 +24,6 @@ from wup.mapping.catalogue import rules_sha256
 from wup.mapping.redis import connect
 from wup.mapping.source import MappingSource
 from wup.mapping.table import MappingTable
-from wup.sim import SimSettings, Simulators, mapping_file
 from wup.venues.kalshi.catalog import KalshiCatalogue
 from wup.venues.polymarket.catalog import PolymarketCatalogue
 
@@ -152,35 +151,6 @@ def assets(table: MappingTable) -> set[str]:
 
 
 # --- discovery and mapping ------------------------------------------------------------------------
-
-
-async def test_simulators_to_table(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Discovery of both simulated venues and their mapping file end in six books with thirteen legs."""
-    sims = Simulators(SimSettings(sim_seed=1))
-    await sims.start()
-    for name, value in sims.env().items():
-        monkeypatch.setenv(name, value)
-    from wup.venues.registry import VENUES
-
-    (tmp_path / "demo.toml").write_text(mapping_file(sims.pairs))
-    bus = LocalBus()
-    settings = Settings(mappings=str(tmp_path), events_http_port=0)
-    catalogues = {name: venue.catalogue(venue.settings()) for name, venue in VENUES.items()}
-    service = EventService(settings, bus, redis_url, catalogues)
-    await service.start()
-    source = MappingSource(redis_url, bus)
-    table = await source.start()
-    expected = {
-        (leg["asset_id"], leg["inverted"], pair["aggregate"]) for pair in sims.pairs for leg in pair["legs"]
-    }
-    assert {(x.asset_id, x.inverted, x.book.split(".")[0]) for x in table.legs} == expected
-    assert len(table.legs) == 13
-    assert len(table.books) == 6
-    assert all(x.suspended is None and x.tick and x.min_size for x in table.legs)
-    assert service.compiler.problems() == []
-    await source.stop()
-    await service.stop()
-    await sims.stop()
 
 
 async def test_followed_events_without_mapping(start: Start, follow: Any, redis: Redis) -> None:
