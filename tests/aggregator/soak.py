@@ -21,20 +21,12 @@ import httpx2
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benches"))
 
-from end_to_end.running import command
+from end_to_end.running import command, resident_kib
 from machine import machine
 from wup import servers
 
 GOAL_KIB = 1024.0
 RESET_S = 60.0
-
-
-def resident_kib(pid: int) -> int:
-    """Resident memory of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise ProcessLookupError(pid)
 
 
 def slope(points: list[tuple[float, int]]) -> float:

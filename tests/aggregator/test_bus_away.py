@@ -152,24 +152,47 @@ async def test_nats_killed_and_restarted_in_the_middle(monkeypatch: pytest.Monke
         simulators = Simulators(SimSettings(sim_seed=9, sim_rate=200))
         await simulators.start()
         stack.push_async_callback(simulators.stop)
+        flagged: list[tuple[float, str, str]] = []
+        emit = NormalizerService._emit
+
+        def noted(service: NormalizerService, subject: str, payload: bytes) -> None:
+            message = orjson.loads(payload)
+            if message["type"] == "state" and message["state"] != "live":
+                flagged.append((time.monotonic(), message["asset_id"], message["why"]))
+            emit(service, subject, payload)
+
+        monkeypatch.setattr(NormalizerService, "_emit", noted)
         port = servers.free_port()
         others = set(descendants(os.getpid()))
         async with servers.embedded_nats(port=port) as url:
             (server,) = set(descendants(os.getpid())) - others
             apart = Apart(stack, simulators, url)
             await apart.start(monkeypatch)
+            asked: set[str] = set()
+
+            def ask(message: Message) -> None:
+                if orjson.loads(message.payload).get("source") == "venue":
+                    asked.add(subjects.split(message.subject)[2])
+
+            await (await apart.bus("control")).subscribe("control.resync.*", ask)
             await eventually(apart.all_live, 30)
             before_audit = audited()
             await eventually(lambda: audited() > before_audit, 20)
             lost = {name: count("lost_records", name) for name in simulators.exchanges}
+            killed_at = time.monotonic()
             os.kill(server, signal.SIGKILL)
             await eventually(lambda: not alive(server), 5)
         await eventually(lambda: apart.books.store.stats().get("books_live", 0) == 0, 30)
         await asyncio.sleep(1.0)
+        asked.clear()
         async with servers.embedded_nats(port=port):
+            await eventually(lambda: all(count("lost_records", name) > n for name, n in lost.items()), 30)
             await eventually(apart.all_live, 30)
-            for name, before in lost.items():
-                assert count("lost_records", name) > before
+            # The normalizer said so of every leg, and asked the venues for new books.
+            said = [entry for entry in flagged if entry[0] > killed_at]
+            assert {asset for _, asset, _ in said} == {leg.asset_id for leg in apart.table.legs}
+            assert {why for *_, why in said} <= {"gap", "seq_gap", "upstream_silent"}
+            assert asked >= set(simulators.exchanges)
             compared = apart.judge.compared
             await eventually(lambda: apart.judge.compared > compared + 300, 30)
             await standing_still(apart)

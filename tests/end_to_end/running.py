@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -97,6 +98,14 @@ def alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         # Gone before the file was opened, or between that and reading it.
         return False
+
+
+def resident_kib(pid: int) -> int:
+    """Resident memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise ProcessLookupError(pid)
 
 
 async def all_gone(pids: list[int], timeout: float = 10) -> bool:

@@ -50,7 +50,8 @@ class LinkedBus:
         self._local.publish(subject, payload, headers, reply)
         if not subject.startswith(self._forward) or self._remote.publish(subject, payload, headers, reply):
             return True
-        # Dropped is what no reader got: those here are the ones whose state depends on it.
+        # Dropped is what no reader got: those here are the ones whose state depends on it. Readers outside
+        # find lost frames by their numbers, other records not at all (docs/recording.md).
         return self._local.read_by_anyone(subject)
 
     async def subscribe(self, pattern: str, handler: Handler) -> Subscription:
