@@ -149,10 +149,17 @@ async def test_without_its_oldest_segments_a_recording_has_all_books(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left when old segments were deleted has every book again a moment after its start, level for
-    level as the whole recording has it, checked by the venues' own sequences and hashes from there on."""
+    level as the whole recording has it, checked by the venues' own sequences and hashes from there on. A
+    market that was halted, and one that ended, on a connection that is gone, are so there too."""
     async with pipeline(tmp_path, monkeypatch, rate=300, segment_bytes=30_000) as live:
         await live.set_table(await table_of(live.sims))
         await until_live(live, len(live.sims.pairs))
+        ours = [leg for pair in live.sims.pairs for leg in pair["legs"] if leg["platform"] == "kalshi"]
+        for kind, leg, seconds in (("halt", ours[0], 600.0), ("close_market", ours[1], 0.5)):
+            live.sims.fault(Fault(kind=kind, venue="kalshi", asset=leg["asset_id"], seconds=seconds))
+        await asyncio.sleep(1)
+        live.sims.fault(Fault(kind="reset", venue="kalshi"))
+        await until_live(live, len(live.sims.pairs) - 1)
         async with asyncio.timeout(40):
             while len(names(tmp_path)) < 4:
                 await asyncio.sleep(0.1)
@@ -166,7 +173,11 @@ async def test_without_its_oldest_segments_a_recording_has_all_books(
     for name in whole.books():
         exact = book_at(lambda: open_replay([tmp_path], seek=end_us), name, end_us)
         quick = book_at(lambda: open_replay([tmp_path], seek=end_us, quick=True), name, end_us, quick=True)
-        assert (quick["bids"], quick["asks"], quick["state"]) == (exact["bids"], exact["asks"], "live")
+        assert (quick["bids"], quick["asks"], quick["state"]) == (
+            exact["bids"],
+            exact["asks"],
+            exact["state"],
+        )
         assert quick["digest"] == exact["digest"]
         assert exact["seq"] > 1
         assert "seq" not in quick
@@ -180,11 +191,15 @@ async def test_without_its_oldest_segments_a_recording_has_all_books(
     assert 0 < left.player.frames < whole.player.frames
     assert left.bad_lines == []
     assert left.books() == whole.books()
+    states: list[str] = []
     for name in whole.books():
         one, other = whole.book(name), left.book(name)
         assert (other.state, other.digest) == (one.state, one.digest)
-        assert one.state == "live"
         assert (other.bids, other.asks) == (one.bids, one.asks)
+        ended = {name: leg["state"] for name, leg in one.legs.items() if leg["state"] != "live"}
+        assert {name: leg["state"] for name, leg in other.legs.items() if leg["state"] != "live"} == ended
+        states += [one.state, *ended.values()]
+    assert sorted(states) == sorted(["halted", "closed", "degraded", *["live"] * (len(whole.books()) - 1)])
     checks = left.player.checks()
     assert checks["polymarket.match"] > 100
     assert left.player.bad == {}

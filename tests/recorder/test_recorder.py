@@ -118,6 +118,35 @@ async def test_a_recording_can_be_read_from_any_segment(tmp_path: Path) -> None:
     assert [meta.n for meta, _ in found if meta.kind == "frame"] == [2]
 
 
+async def test_a_head_says_which_markets_are_not_open(tmp_path: Path) -> None:
+    """What was told of markets before a segment is in its head: the last word of each that is not open."""
+    bus = LocalBus()
+    recorder = Recorder(bus, tmp_path, segment_bytes=1, epoch=11)
+    await recorder.start()
+    feed = Feed(bus)
+    feed.say("open", b'{"use_yes_price":true}')
+    feed.say("status", b'{"asset":"A","status":"halted","why":"halted"}')
+    feed.say("status", b'{"asset":"B","status":"halted","why":"halted"}')
+    feed.say("status", b'{"asset":"A","status":"halted","why":"halted","venue_us":7}')
+    feed.say("status", b'{"asset":"C","status":"closed","why":"resolved","result":"yes"}')
+    feed.say("status", b'{"asset":"B","status":"open"}')
+    feed.frames(1)
+    await recorder.flush()
+    await until(lambda: len(segments(tmp_path)) > 1)
+    feed.frames(1)
+    await recorder.stop()
+    assert [meta.kind for meta, _ in records(segments(tmp_path))].count("status") == 5
+    os.unlink(segments(tmp_path)[0])
+    found = records(segments(tmp_path))
+    assert [meta.kind for meta, _ in found][:4] == ["start", "status", "status", "open"]
+    told = [fields(payload) for meta, payload in found if meta.kind == "status"]
+    assert [(one["asset"], one["status"], one.get("venue_us"), one.get("result")) for one in told] == [
+        ("A", "halted", 7, None),
+        ("C", "closed", None, "yes"),
+    ]
+    assert {meta.platform for meta, _ in found if meta.kind == "status"} == {"kalshi"}
+
+
 async def test_a_connection_met_in_its_middle_is_opened_by_its_marks(tmp_path: Path) -> None:
     """Frames whose mode is unknown are not recorded; once marks tell, an `open` is written and the venue is
     asked for whole books of that connection."""
