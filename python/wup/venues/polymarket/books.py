@@ -208,8 +208,9 @@ class PolymarketBooks:
             self._unproven(token, out)
         token.check.say("match" if token.verified else "unknown", now_us)
         if not token.verified and not market.unprovable:
-            # The trade that made this book may still be on its way.
-            token.doubt_us = now_us if doubt_us is None or market.proven else doubt_us
+            # The trade that made this book may still be on its way. Further books that nothing proves do
+            # not move the deadline: they could come for ever.
+            token.doubt_us = now_us if doubt_us is None else doubt_us
 
     def _unproven(self, token: Token, out: list[Output]) -> None:
         """A fresh book that nothing proves: the price in it may lag behind a trade. When the next ones are
