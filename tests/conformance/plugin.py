@@ -1,7 +1,7 @@
 """`pytest --rules`: the rules of the wire contract, the tests that hold them, and how those ended.
 
-The run fails when a rule has no test that passed, or one that failed. `--rules-only` runs those tests alone,
-`--rule KEY` those of one rule.
+A rule is held when every test named for it ran and passed; else the run fails. `--rules-only` runs those
+tests alone, `--rule KEY` those of one rule.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ import pytest
 from conformance.rules import RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from _pytest.terminal import TerminalReporter
+
+    from conformance.rule import Rule
 
 _outcomes: dict[str, str] = {}
 
@@ -43,28 +47,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Remember how each test ended; any failure of any of its cases counts."""
+    """Remember how each test ended: the worst end of its cases."""
     name = function(report.nodeid)
     if report.failed:
         _outcomes[name] = "failed"
-    elif report.when == "call" and report.passed:
+    elif report.skipped and _outcomes.get(name) != "failed":
+        _outcomes[name] = "skipped"
+    elif report.when == "call":
         _outcomes.setdefault(name, "passed")
 
 
-def verdict(tests: tuple[str, ...]) -> str:
-    """Of one rule: `held`, `BROKEN`, or `NOT TESTED`."""
-    ends = [_outcomes.get(test) for test in tests]
+def verdict(ends: Sequence[str | None]) -> str:
+    """Of one rule, by how its tests ended: `held`, `BROKEN`, or `NOT TESTED`."""
     if "failed" in ends:
         return "BROKEN"
-    return "held" if "passed" in ends else "NOT TESTED"
+    return "held" if ends and set(ends) == {"passed"} else "NOT TESTED"
+
+
+def _verdict(rule: Rule) -> str:
+    return verdict([_outcomes.get(test) for test in rule.tests])
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A rule that nothing held makes the run fail."""
+    """A rule that is not held makes the run fail."""
     if not session.config.getoption("--rules") or hasattr(session.config, "workerinput"):
         return
-    if session.exitstatus == 0 and any(verdict(rule.tests) != "held" for rule in RULES):
+    if session.exitstatus == 0 and any(_verdict(rule) != "held" for rule in RULES):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -75,9 +84,9 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     terminalreporter.section("rules of the wire contract")
     width = max(len(rule.key) for rule in RULES)
     for rule in RULES:
-        held = verdict(rule.tests)
+        held = _verdict(rule)
         terminalreporter.line(f"{rule.key:<{width}}  {held:<10}  {rule.text}")
         for test in rule.tests:
             terminalreporter.line(f"{'':<{width}}  {_outcomes.get(test, 'not run'):<10}    {test}")
-    held_rules = sum(verdict(rule.tests) == "held" for rule in RULES)
+    held_rules = sum(_verdict(rule) == "held" for rule in RULES)
     terminalreporter.line(f"{held_rules} of {len(RULES)} rules held")

@@ -1,4 +1,4 @@
-"""The rules of the wire contract (wire.md sections 1, 3 and 4), and the tests that hold them.
+"""The rules of the wire contract, and the tests that hold them: sections 1, 3 and 4 here, 2 and 5 beside.
 
 A key is the section, the rule's number there, and a letter for each sentence of it that can be tested alone.
 Rules without a number have a word. Tests are named from tests/ on.
@@ -6,16 +6,8 @@ Rules without a number have a word. Tests are named from tests/ on.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Rule(NamedTuple):
-    """One testable sentence."""
-
-    key: str
-    text: str
-    tests: tuple[str, ...]
-
+from conformance.rule import Rule
+from conformance.rules_beside import BESIDE
 
 _S = "conformance/test_stream.py::test_"
 _C = "conformance/test_conversation.py::test_"
@@ -39,6 +31,7 @@ def _rule(key: str, text: str, *tests: str) -> Rule:
 
 
 RULES: tuple[Rule, ...] = (
+    *BESIDE,
     # --- readers --------------------------------------------------------------------------------------
     _rule("0.fields", "unknown fields are ignored by readers", _GS + "unknown_fields_are_ignored"),
     _rule("0.types", "unknown types are ignored by readers", _GM + "unknown_kind_and_book_are_ignored"),
@@ -167,7 +160,13 @@ RULES: tuple[Rule, ...] = (
     _rule("4.6c", "owed snapshots are paced", _SL + "large_subscribe_is_paced_not_slow"),
     _rule("4.6d", "a book that is owed one gets no deltas", _C + "an_owed_book_gets_no_deltas"),
     _rule("4.6e", "what waits for one client is bounded", _SL + "memory_of_a_stopped_reader_is_bounded"),
-    _rule("4.6f", "one slow reader never delays another", _SL + "slow_reader_is_conflated"),
+    _rule("4.6f", "one slow reader never delays another", _SL + "a_slow_reader_delays_nobody"),
+    _rule(
+        "4.6g",
+        "nor does one large operation",
+        "security/test_websocket.py::test_w12_large_operations_delay_nobody",
+        "gateway/test_pieces.py::test_any_order_of_things_during_large_operations",
+    ),
     _rule("4.7a", "an error does not close", _GS + "bad_messages"),
     _rule(
         "4.7b", "bad_json, bad_request, unknown_op", _GS + "bad_messages", _C + "duplicate_keys_are_refused"

@@ -133,6 +133,9 @@ async def test_health_and_page(gateway: Gateway) -> None:
         page = await client.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "<title>WUP" in page.text
+        module = await client.get("/wup.js")
+        assert module.headers["content-type"].startswith("text/javascript")
+        assert "export" in module.text
         for answer in (health, page):
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["cache-control"] == "no-store"

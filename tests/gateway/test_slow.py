@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.conftest import Opener, Starter, ready
+from gateway.desk import Calls, Client, Desk, table, verify
 from gateway.engine import FED_25, TABLE, Engine
 from gateway.plain import PlainBook
 from gateway.raw import RawClient, frame
@@ -82,6 +83,28 @@ async def test_slow_reader_is_conflated(engine: Engine, gateway: Gateway, dial: 
     assert all(notice["code"] == "slow" and notice["books"] >= 1 for notice in notices)
     assert any("snapshot:conflated" in book.history for book in books.values())
     await client.close()
+
+
+async def test_a_slow_reader_delays_nobody() -> None:
+    """A change is written to the other clients in the very turn of the loop in which it came, whatever waits
+    for stopped ones, also in the turns in which their messages are dropped."""
+    desk = Desk(Limits(ws_slow_bytes=20_000))
+    desk.map(*table(3))
+    stopped, fast = [Client(desk) for _ in range(5)], Client(desk)
+    for client in (*stopped, fast):
+        client.op("subscribe", "1", books=[">"])
+    await desk.settled()
+    for client in stopped:
+        client.session.box.pause()
+    with Calls() as calls:
+        for change in range(600):
+            before = len(fast.messages)
+            desk.update("K1", "0.4", str(change + 1))
+            await desk.turns(1)
+            assert len(fast.messages) > before, change
+    assert calls.most < 2_000
+    assert all(client.session.box.owed for client in stopped), "nothing was dropped"
+    verify(fast.raw)
 
 
 async def test_a_change_in_the_turn_of_a_conflation(engine: Engine, start: Starter) -> None:
