@@ -77,7 +77,7 @@ class HttpGuard:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, self._access, send)
-        refused = self._refusal(scope)
+        refused = self.refusal(scope)
         if refused is not None:
             await refused(scope, receive, answer.send)
             return
@@ -92,12 +92,8 @@ class HttpGuard:
         """Headers of every answer that has not its own of the same name."""
         return _ALWAYS
 
-    def refuses(self, scope: Scope) -> bool:
-        """Is this request not to be answered? It counts as one; the refusal itself comes by the long way."""
-        return self._refusal(scope) is not None
-
-    def _refusal(self, scope: Scope) -> Response | None:
-        """Why this request is not answered, cheap checks first."""
+    def refusal(self, scope: Scope) -> Response | None:
+        """Why this request is not answered, cheap checks first. To ask counts as a request of its address."""
         headers = scope["headers"]
         peer = scope["client"][0] if scope.get("client") else ""
         address = client_address(peer, values(headers, b"x-forwarded-for"), self._access.proxies)

@@ -3,7 +3,8 @@
 Reading a request with h11 and writing its answer takes several times what a small answer itself takes, and on
 the event loop of a stage that time is the stream's. So a request that came whole, alone on its connection and
 in the plainest form (GET, HTTP/1.1, no body, only headers listed here) is answered at once. The guard has its
-say first, and everything else, every unusual form included, goes the long way; tests hold both to the same.
+say first, and if it refuses, that is the answer. Everything else, every unusual form included, goes the long
+way and is the guard's business there: each request passes it once. Tests hold both ways to the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+
+from wup import logs, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,12 +45,13 @@ class PlainRequests:
 
     Args:
         guard: who may ask, and how often.
-        found: the answer to a request, or None when it has to go the long way.
+        known: what answers a request, or None when it has to go the long way. It looks at path, query and
+            headers alone: the guard has not been asked.
     """
 
-    def __init__(self, guard: HttpGuard, found: Callable[[Scope], Response | None]) -> None:
+    def __init__(self, guard: HttpGuard, known: Callable[[Scope], Callable[[], Response] | None]) -> None:
         self._guard = guard
-        self._found = found
+        self._known = known
 
     def answer(
         self, data: bytes, client: tuple[str, int] | None, defaults: Iterable[tuple[bytes, bytes]]
@@ -68,10 +72,17 @@ class PlainRequests:
             "headers": headers,
             "client": client,
         }
-        if self._guard.refuses(scope):
+        answering = self._known(scope)
+        if answering is None:
             return None
-        response = self._found(scope)
-        return None if response is None else _written(response, defaults, self._guard.always)
+        response = self._guard.refusal(scope)
+        if response is None:
+            try:
+                response = answering()
+            except Exception as error:
+                logs.log("http").error("request failed", path=logs.clean(asked[1]), error=repr(error))
+                response = problem.problem(500, "the server failed to do this")
+        return _written(response, defaults, self._guard.always)
 
 
 def _headers(lines: Iterable[bytes]) -> list[tuple[bytes, bytes]] | None:
@@ -85,7 +96,8 @@ def _headers(lines: Iterable[bytes]) -> list[tuple[bytes, bytes]] | None:
             headers.append((name, value))
         else:
             return None
-    return headers
+    # Without one, or with two, it is no HTTP/1.1 request.
+    return headers if sum(name == b"host" for name, _ in headers) == 1 else None
 
 
 def _written(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ import orjson
 import pytest
 
 from orderbook.feeding import BOOK, OTHER, Feed, leg, table
+from wup._core import MirrorBook
 from wup.errors import PortInUse
 from wup.orderbook import OrderbookHttp
 
@@ -81,6 +85,51 @@ async def test_snapshots_are_streamed_one_per_line() -> None:
     async with serving() as (_, client):
         lines = (await client.get("/v1/snapshots?match=>")).text.splitlines()
         assert sorted(orjson.loads(line)["book"] for line in lines) == sorted([BOOK, OTHER])
+
+
+async def test_a_long_list_of_snapshots_lets_changes_pass() -> None:
+    """While all books are streamed changes go on, never waiting for more than a few books, and each line is
+    its book at one moment: levels and digest are those of its epoch and seq, which the stream's deltas
+    continue."""
+    legs = [leg("kalshi", f"KX-{i}", book=f"agg.{i:016x}.yes") for i in range(400)]
+    async with Feed() as feed:
+        await feed.start(table(*legs))
+        for one in legs:
+            feed.book(one, [[f"0.{price}", "1"] for price in range(11, 50) if price % 10], [])
+        http = OrderbookHttp(feed.service, "127.0.0.1", 0)
+        await http.start()
+        clients = {one.book: MirrorBook() for one in legs}
+        feed.take()
+        turns = 0
+        chosen = random.Random(7)
+
+        async def change() -> None:
+            nonlocal turns
+            for size in itertools.count(2):
+                turns += 1
+                feed.send(chosen.choice(legs), "update", bids=[["0.5", str(size)]], asks=[])
+                await asyncio.sleep(0)
+
+        changing = asyncio.create_task(change())
+        try:
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{http.port}") as client:
+                before = turns
+                lines = (await client.get("/v1/snapshots")).content.splitlines()
+        finally:
+            changing.cancel()
+            await http.stop()
+        assert turns - before > len(legs) // 16
+        assert len(lines) == len(legs)
+        for line in lines:
+            assert clients[orjson.loads(line)["book"]].apply(line) == "exact"
+        seen = {book: mirror.seq for book, mirror in clients.items()}
+        assert len(set(seen.values())) > 1
+        for message in feed.take():
+            if message["seq"] > seen[message["book"]]:
+                assert clients[message["book"]].apply(orjson.dumps(message)) == "exact"
+        for one in legs:
+            assert clients[one.book].seq == feed.service.store.book(one.book).seq
+            assert clients[one.book].digest == feed.service.store.book(one.book).digest
 
 
 async def test_best_bid_and_offer_per_platform_and_at_a_crossing() -> None:

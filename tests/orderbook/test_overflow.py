@@ -193,7 +193,7 @@ async def test_a_huge_answer_waits_for_the_bus(narrow: Feed) -> None:
     draining.cancel()
     assert len({orjson.loads(m.payload)["book"] for m in found}) == 2_000
     assert bus.ends == [{COUNT: "2000"}]
-    assert bus.most_held < 20_000 + 64 * 600
+    assert bus.most_held < 20_000 + 16 * 600
     await narrow.service.stop()
 
 

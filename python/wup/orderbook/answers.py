@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from wup.bus import Bus, Message
 
 _BOOKS_IN_A_LIST = 256
-_PORTION = 64
+_PORTION = 16
+"""Books in one turn of the loop: in one process the readers behind them take their time in it too."""
 _WAITING_BYTES = 8 * 1024 * 1024
 """More than this waiting for the bus, and the next portion waits too."""
 _LOOK_S = 0.005

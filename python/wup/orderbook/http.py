@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from bisect import bisect_right
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 
     from wup.orderbook.service import OrderbookService
 
-_SNAPSHOTS_PER_CHUNK = 64
+_SNAPSHOTS_PER_CHUNK = 8
+"""Books written in one turn of the loop: some hundred microseconds of it."""
 
-BookId = Annotated[str, Path(description="`{aggregate}.{market}.yes` or `.no`", max_length=200)]
+_LONGEST_ID = 200
+BookId = Annotated[str, Path(description="`{aggregate}.{market}.yes` or `.no`", max_length=_LONGEST_ID)]
 Pattern = Annotated[str, Query(description="NATS rules over the three parts of a book id", max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[str | None, Query(description="`next` of the page before", max_length=200)]
@@ -54,29 +57,39 @@ class Json(Response):
 
 
 class BookRequests:
-    """Requests for one book, which are nearly all, past FastAPI's reading of parameters. What this does not
-    know, and every error, is the application's.
+    """Requests for one book, which are nearly all, past FastAPI's reading of parameters. Parameters that this
+    does not know are the application's.
 
     Args:
         answers: by the beginning of a path, what answers for a book, a depth and an `If-None-Match`.
+        nobody: why there is no such book.
     """
 
-    def __init__(self, answers: Mapping[str, Callable[..., Response]]) -> None:
+    def __init__(
+        self, answers: Mapping[str, Callable[..., Response]], nobody: Callable[[str], HTTPException]
+    ) -> None:
         self._answers = answers
+        self._nobody = nobody
 
-    def found(self, scope: Scope) -> Response | None:
-        """The answer to a GET."""
+    def known(self, scope: Scope) -> Callable[[], Response] | None:
+        """What answers a GET."""
         start, slash, book = scope["path"].rpartition("/")
         answer = self._answers.get(start + slash)
         query = _DEPTH.fullmatch(scope["query_string"])
         etags = [value for name, value in scope["headers"] if name == b"if-none-match"]
-        if answer is None or query is None or len(etags) > 1:
+        if answer is None or query is None or len(etags) > 1 or not 0 < len(book) <= _LONGEST_ID:
             return None
         depth = None if query[1] is None else int(query[1])
-        try:
-            return answer(book, depth, etags[0].decode("latin-1") if etags else None)
-        except UnknownBook:
-            return None
+        etag = etags[0].decode("latin-1") if etags else None
+
+        def answering() -> Response:
+            try:
+                return answer(book, depth, etag)
+            except UnknownBook:
+                error = self._nobody(book)
+                return problem.problem(error.status_code, error.detail)
+
+        return answering
 
 
 def _json(body: object) -> Response:
@@ -117,8 +130,8 @@ class OrderbookHttp:
         self._health(self.app)
         own = Access(("localhost", "127.0.0.1", "[::1]", host), ())
         guarded = HttpGuard(self.app, access if access is not None else own)
-        of_books = BookRequests({"/v1/books/": self._snapshot, "/v1/bbo/": self._bbo})
-        plain = PlainRequests(guarded, of_books.found)
+        of_books = BookRequests({"/v1/books/": self._snapshot, "/v1/bbo/": self._bbo}, self._nobody)
+        plain = PlainRequests(guarded, of_books.known)
         self._server = HttpServer(guarded, host, port, setting, plain=plain)
 
     @property
@@ -240,6 +253,8 @@ class OrderbookHttp:
                 chunk = store.lines(ids[start : start + _SNAPSHOTS_PER_CHUNK], "resync", service.now_us())
                 if chunk:
                     yield chunk
+                # The stream goes first. Each line is its own book at one moment, whatever comes in between.
+                await asyncio.sleep(0)
 
         @app.get(
             "/v1/bbo/{book}",
