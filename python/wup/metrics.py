@@ -112,6 +112,13 @@ HASH_CHECKS = Counter(
     "wup_hash_checks_total", "Venue book hashes compared.", ["platform", "verdict"], registry=REGISTRY
 )
 
+MARKETS_LISTED = Counter(
+    "wup_venue_markets_listed_total",
+    "Announcements of new markets in the venues' streams, of followed events or not, on every connection.",
+    ["platform"],
+    registry=REGISTRY,
+)
+
 
 class NativeLatency(Collector):
     """Native histograms of one metric, one per value of its label."""

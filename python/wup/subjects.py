@@ -98,6 +98,11 @@ def audit(platform: str) -> str:
     return f"control.audit.{platform}"
 
 
+def discover(platform: str) -> str:
+    """Events that the venue's stream announced new markets of, for the event service."""
+    return f"control.discover.{platform}"
+
+
 def split(subject: str) -> list[str]:
     """The unescaped tokens of a subject."""
     return [unescape(token) for token in subject.split(".")]

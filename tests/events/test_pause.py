@@ -114,10 +114,10 @@ Until = Callable[[Callable[[MappingTable], bool]], Awaitable[MappingTable]]
 
 @asynccontextmanager
 async def followed(
-    settings: Settings, redis_url: str, catalogues: dict[str, Catalogue]
+    settings: Settings, redis_url: str, catalogues: dict[str, Catalogue], bus: LocalBus | None = None
 ) -> AsyncIterator[tuple[EventService, Until]]:
     """(a running event service, a wait for a table as a stage gets it)."""
-    bus = LocalBus()
+    bus = bus or LocalBus()
     service = EventService(settings, bus, redis_url, catalogues)
     source = MappingSource(redis_url, bus, poll_s=0.2)
     news = asyncio.Event()

@@ -9,7 +9,7 @@ from venues.kal import FRAME_MS, A, B, delta, error, ok, raw, snapshot, subscrib
 from venues.shown import Shown
 from wup.config import load
 from wup.model import Instrument
-from wup.venues.base import BookChanged, RepairWanted, StatusTold
+from wup.venues.base import BookChanged, MarketListed, RepairWanted, StatusTold
 from wup.venues.following import Discovering
 from wup.venues.kalshi.normalise import KalshiNormaliser
 from wup.venues.kalshi.session import KalshiSession
@@ -242,8 +242,8 @@ def test_settled_comes_several_times_and_closes_once() -> None:
     shown.frame(snapshot(A, 3))
     shown.frame(life("SOMEBODY-ELSES", "determined", result="yes"))
     shown.frame(raw({"type": "event_lifecycle", "sid": 4, "msg": {"event_ticker": "X"}}))
-    shown.frame(life(A, "created"))
     assert len(shown.outputs) == before
+    assert shown.frame(life(A, "created")) == [MarketListed(A, None)]
 
 
 def test_a_closed_connection_takes_its_legs_down() -> None:

@@ -83,7 +83,7 @@ def register(app: typer.Typer) -> None:
             async with runtime.Process(settings, venues) as process:
                 if settings.normalize == "inline":
                     # What the two say to each other about audits stays in the process.
-                    forward = ("market.", "normalized.", "control.resync.")
+                    forward = ("market.", "normalized.", "control.resync.", "control.discover.")
                     await process.use_local_and_nats("aggregator", forward, ("control.resync.", "mapping."))
                 else:
                     await process.use_nats("aggregator")

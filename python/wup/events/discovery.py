@@ -29,6 +29,10 @@ _OPEN_CAP_S = 60.0
 PAUSE_S = 15.0
 """Between two questions whether the venue as a whole trades: as long as its answers may lie in a cache."""
 
+SOON_S = (2.0, 20.0)
+"""When an event is asked for after a market of it was announced: the venue's REST knows it a little later,
+and its answers may lie in a cache for some 15 s."""
+
 Outcome = Literal["pending", "ok", "missing", "failed"]
 
 
@@ -107,6 +111,8 @@ class Discovery:
         self._paused = paused
         self._clock = clock
         self._due: dict[str, float] = {}
+        self._again: dict[str, float] = {}
+        """By slug: not later than this once more, because there are news."""
         self._unread: dict[str, int] = {}
         """Answers in a row that could not be read, by slug."""
         self._wake = asyncio.Event()
@@ -124,6 +130,7 @@ class Discovery:
             del self._due[slug]
             self.attempts.pop(slug, None)
             self._unread.pop(slug, None)
+            self._again.pop(slug, None)
         now = self._clock.monotonic()
         for slug in slugs:
             if slug not in self._due:
@@ -134,6 +141,17 @@ class Discovery:
             self._any.set()
         else:
             self._any.clear()
+
+    def announced(self, slug: str) -> bool:
+        """A market of this event was announced: look soon; False: it is not followed."""
+        due = self._due.get(slug)
+        if due is None:
+            return False
+        now = self._clock.monotonic()
+        self._due[slug] = min(due, now + SOON_S[0])
+        self._again[slug] = now + SOON_S[1]
+        self._wake.set()
+        return True
 
     async def fetch(self, slug: str) -> VenueEventRecord:
         """Fetch one event now, on a person's request.
@@ -221,7 +239,12 @@ class Discovery:
             if slug in self._due:
                 self._found(event)
         if slug in self._due:
-            self._due[slug] = self._clock.monotonic() + self._refresh_s
+            now = self._clock.monotonic()
+            again = self._again.get(slug)
+            if again is not None and again <= now:
+                del self._again[slug]
+                again = None
+            self._due[slug] = now + self._refresh_s if again is None else min(again, now + self._refresh_s)
 
     async def _ask(self, slug: str) -> VenueEventRecord:
         before = self.attempts.get(slug)

@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wup import config, logs
+import orjson
+
+from wup import config, logs, subjects
 from wup.access import Access
 from wup.clock import SYSTEM_CLOCK
 from wup.errors import SettingsError
@@ -34,7 +36,7 @@ from wup.mapping.write import digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wup.bus import Bus
+    from wup.bus import Bus, Message, Subscription
     from wup.clock import Clock
     from wup.config import Settings
     from wup.mapping.catalogue import Catalogue, VenueEventRecord
@@ -72,6 +74,8 @@ class EventService:
         problems: list[str] = []
         if not config.is_loopback(settings.bind_host) and settings.tokens_file is None:
             problems.append(f"BIND_HOST: {settings.bind_host} is not loopback, which needs TOKENS_FILE")
+        self._bus = bus
+        self._announcements: Subscription | None = None
         self.catalogues = catalogues
         self.clock = clock
         self.events: dict[EventKey, VenueEventRecord] = {}
@@ -123,6 +127,7 @@ class EventService:
             PortInUse: the HTTP port is taken.
         """
         await self._http.start()
+        self._announcements = await self._bus.subscribe(subjects.discover("*"), self._announced)
         for discovery in self.discoveries.values():
             self._tasks.append(asyncio.create_task(discovery.run(), name=f"discovery-{discovery.platform}"))
         self._tasks.append(asyncio.create_task(self._publisher.run(), name="mapping-publisher"))
@@ -131,6 +136,8 @@ class EventService:
     async def stop(self) -> None:
         """Stop serving and discovering; the catalogues are closed too."""
         await self._http.stop()
+        if self._announcements is not None:
+            await self._announcements.stop()
         self._publisher.stop()
         for task in self._tasks:
             task.cancel()
@@ -271,6 +278,18 @@ class EventService:
         for event in list(self.events.values()):
             if event.platform == platform:
                 self._publisher.units_changed(self.compiler.set_event(self.as_paused(event)))
+
+    def _announced(self, message: Message) -> None:
+        """`{"events": [...]}`: the venue's stream announced markets of these."""
+        platform = subjects.split(message.subject)[-1]
+        try:
+            events = orjson.loads(message.payload)["events"]
+            discovery = self.discoveries[platform]
+            for slug in events:
+                if discovery.announced(str(slug)):
+                    logs.log("events").info("market announced", platform=platform, slug=logs.clean(str(slug)))
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            logs.bad_input("events", platform, "bad_announcement", message.payload, error=repr(error))
 
     def as_paused(self, event: VenueEventRecord) -> VenueEventRecord:
         """The event with what its venue as a whole says: its markets may be in maintenance."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wup.mapping.table import MappingTable
     from wup.model import Instrument, Level
     from wup.normalizer.deadlines import Verdict
-    from wup.normalizer.showing import Bad, Emit, Repair
+    from wup.normalizer.showing import Bad, Emit, Listed, Repair
     from wup.normalizer.statuses import Tell
     from wup.raw import Meta
     from wup.venues.base import Venue
@@ -53,6 +53,7 @@ class Engine:
         bad: Bad = lambda platform, kind, detail: None,
         verdict: Verdict = lambda platform, connection, asset, state, why: None,
         tell: Tell = lambda platform, asset, fields: None,
+        listed: Listed = lambda platform, event: None,
         stamp: Callable[[], int] | None = None,
         discover: Callable[[Instrument], None] | None = None,
     ) -> None:
@@ -69,7 +70,7 @@ class Engine:
         self._assets = self._followed.assets
         self._connections: dict[tuple[str, str], Connection] = {}
         self._showing = Showing(
-            epoch, self._assets, self._connections, self._statuses, emit, repair, bad, stamp
+            epoch, self._assets, self._connections, self._statuses, emit, repair, bad, stamp, listed
         )
         self._deadlines = Deadlines(
             self._assets, self._connections, self._showing, repair, bad, verdict, self._close

@@ -13,7 +13,7 @@ import orjson
 
 from wup import logs, subjects
 from wup.mapping.table import EMPTY
-from wup.metrics import HASH_CHECKS, LATENCY
+from wup.metrics import HASH_CHECKS, LATENCY, MARKETS_LISTED
 from wup.normalizer.audit import Audits
 from wup.normalizer.engine import Engine
 from wup.raw import Meta, read_meta
@@ -72,8 +72,11 @@ class NormalizerService:
             bad=self._bad,
             verdict=self._verdict,
             tell=self._tell,
+            listed=self._listed,
             stamp=clock.now_us,
         )
+        # Events with a market announced since the last marks, by platform.
+        self._announced: dict[str, set[str]] = {}
         # Changes of markets' statuses, not yet on the bus.
         self._told: list[tuple[str, bytes, dict[str, str]]] = []
         self.engine.set_table(table)
@@ -203,6 +206,17 @@ class NormalizerService:
             request["connection"] = connection
         self._bus.publish(subjects.resync(platform), orjson.dumps(request))
 
+    def _listed(self, platform: str, event: str | None) -> None:
+        MARKETS_LISTED.labels(platform).inc()
+        if event is not None:
+            self._announced.setdefault(platform, set()).add(event)
+
+    def _announce(self) -> None:
+        """Tell the event service which events have new markets: it knows which are followed."""
+        announced, self._announced = self._announced, {}
+        for platform, events in announced.items():
+            self._bus.publish(subjects.discover(platform), orjson.dumps({"events": sorted(events)}))
+
     def _bad(self, platform: str, kind: str, detail: str) -> None:
         logs.bad_input(STAGE, platform, kind, detail)
 
@@ -259,6 +273,7 @@ class NormalizerService:
             self.engine.tell_statuses()
         for subject, payload in self.engine.marks(self._now_us()):
             self._bus.publish(subject, payload)
+        self._announce()
         for key, count in self.engine.checks().items():
             news = count - self._counted.get(key, 0)
             if news:

@@ -16,6 +16,7 @@ from wup.venues.base import (
     BookChanged,
     BookReplaced,
     LegChanged,
+    MarketListed,
     RepairWanted,
     StatusTold,
     TradeSeen,
@@ -34,6 +35,8 @@ Emit = Callable[[str, bytes], object]
 """(subject, payload) of one normalised message."""
 Repair = Callable[[str, tuple[str, ...], str, str], None]
 """(platform, assets, why, connection): the venue must be asked for fresh books."""
+Listed = Callable[[str, str | None], None]
+"""(platform, event or None): the venue announced a market."""
 Bad = Callable[[str, str, str], None]
 """(platform, kind, detail) of input that cannot be used."""
 
@@ -51,6 +54,7 @@ class Showing:
         repair: Repair,
         bad: Bad,
         stamp: Callable[[], int] | None,
+        listed: Listed,
     ) -> None:
         self._epoch = epoch
         self._assets = assets
@@ -60,6 +64,7 @@ class Showing:
         self._repair = repair
         self._bad = bad
         self._stamp = stamp
+        self._listed = listed
 
     def outputs(self, connection: Connection, outputs: Iterable[Output], rx_us: int, now_us: int) -> None:
         assets = self._assets[connection.platform]
@@ -111,6 +116,8 @@ class Showing:
                 )
             elif isinstance(output, StatusTold):
                 self._told(connection.platform, output, rx_us, now_us)
+            elif isinstance(output, MarketListed):
+                self._listed(connection.platform, output.event)
             elif isinstance(output, RepairWanted):
                 self._repair(connection.platform, output.assets, output.why, connection.name)
             elif isinstance(output, BadInput):

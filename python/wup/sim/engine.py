@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from wup.sim.world import Band, Listing
 
 Status = Literal["open", "halted", "closed", "resolved"]
-Kind = Literal["change", "match", "tick", "clear", "halted", "opened", "closed", "determined", "settled"]
+Kind = Literal[
+    "change", "match", "tick", "clear", "halted", "opened", "listed", "closed", "determined", "settled"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,7 @@ class Exchange(ABC):
             elif fault.kind == "tick_change":
                 yield model.change_tick(market, at_us)
             elif fault.kind == "new_market":
-                yield EngineEvent(market, market.stamp(at_us), "opened")
+                yield EngineEvent(market, market.stamp(at_us), "listed")
             elif market.status == "open":
                 yield model.set_status(market, "halted", "halted", at_us)
                 yield model.clear(market, at_us)

@@ -99,6 +99,17 @@ class StatusTold:
 
 
 @dataclass(slots=True)
+class MarketListed:
+    """The venue announced a new market, of a followed event or not.
+
+    `event`: as the catalogue names it, where the venue says it.
+    """
+
+    market_id: str
+    event: str | None
+
+
+@dataclass(slots=True)
 class RepairWanted:
     """The venue must be asked for fresh books of these assets."""
 
@@ -144,7 +155,9 @@ class LegCheck:
 
 VERDICTS = ("match", "mismatch", "unknown", "best_mismatch")
 
-Output = BookReplaced | BookChanged | TradeSeen | LegChanged | StatusTold | RepairWanted | BadInput
+Output = (
+    BookReplaced | BookChanged | TradeSeen | LegChanged | StatusTold | MarketListed | RepairWanted | BadInput
+)
 
 
 class Normaliser(Protocol):

@@ -165,6 +165,22 @@ def lifecycle(market: Market, event_type: str, at_us: int, sid: int, seq: int) -
     body: dict[str, object] = {"market_ticker": market.listing.market_id}
     if event_type in ("activated", "deactivated"):
         body["is_deactivated"] = event_type == "deactivated"
+    elif event_type == "created":
+        listing = market.listing
+        body["exchange_index"] = 0
+        body["open_ts"] = at_us // MICRO
+        body["price_level_structure"] = "linear_cent"
+        body["price_ranges"] = price_ranges(market)
+        body["additional_metadata"] = {
+            "name": listing.label,
+            "title": listing.question,
+            "yes_sub_title": listing.label,
+            "no_sub_title": listing.label,
+            "rules_primary": listing.primary,
+            "rules_secondary": "",
+            "can_close_early": True,
+            "event_ticker": listing.event,
+        }
     elif event_type == "determined":
         body["result"] = market.result
         body["settlement_value"] = "1.0000" if market.result == "yes" else "0.0000"

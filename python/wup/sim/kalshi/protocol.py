@@ -319,6 +319,7 @@ class KalshiConnection(Connection):
         words = {
             "halted": "deactivated",
             "opened": "activated",
+            "listed": "created",
             "determined": "determined",
             "settled": "settled",
         }

@@ -119,7 +119,7 @@ class PolymarketConnection(Connection):
 
     def _happened(self, event: EngineEvent) -> None:
         exchange, market = self._exchange, event.market
-        if event.kind in ("opened", "settled"):
+        if event.kind in ("listed", "settled"):
             self._announce(event)
             return
         mine = [asset for asset in market.listing.assets if asset in self._assets]
@@ -152,7 +152,7 @@ class PolymarketConnection(Connection):
         if not self._custom:
             return
         as_text = bool(self._hit("strings_for_arrays"))
-        make = frames.new_market if event.kind == "opened" else frames.market_resolved
+        make = frames.new_market if event.kind == "listed" else frames.market_resolved
         self._send(
             make(event.market, event.at_us, as_text=as_text), "lifecycle", (event.market.listing.market_id,)
         )

@@ -14,7 +14,7 @@ import orjson
 from wup._core import NumberError, VenueBook, kalshi_delta, kalshi_snapshot
 from wup.errors import VenueMessageError
 from wup.model import Control, Increment, Snapshot, State, Trade
-from wup.venues.base import BadInput, LegChanged, LegCheck, TradeSeen
+from wup.venues.base import BadInput, LegChanged, LegCheck, MarketListed, TradeSeen
 from wup.venues.kalshi.adapter import BOOK_CHANNEL, KalshiAdapter, load, sequence_of
 from wup.venues.kalshi.books import KalshiBooks
 from wup.venues.kalshi.sequence import Sequences
@@ -219,6 +219,12 @@ class KalshiNormaliser(KalshiBooks):
             self._ended(sid, now_us, out)
             self._channels.pop(sid, None)
             self._sequences.end(sid)
+        elif event.kind == "lifecycle" and body.get("event_type") == "created":
+            # Of every market of the venue.
+            about = body.get("additional_metadata")
+            named = about.get("event_ticker") if isinstance(about, dict) else None
+            event_ticker = named if isinstance(named, str) and named else None
+            out.append(MarketListed(str(body.get("market_ticker", "")), event_ticker))
         elif event.kind == "error":
             code = message.get("code") if isinstance(message, dict) else None
             out.append(BadInput("venue_error", f"code {code}: {orjson.dumps(message).decode()[:120]}"))

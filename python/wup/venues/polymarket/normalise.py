@@ -13,7 +13,7 @@ import orjson
 from wup._core import NumberError, VenueBook, polymarket_frame
 from wup.errors import VenueMessageError
 from wup.model import Absolute, Control, Snapshot, State, Trade
-from wup.venues.base import BadInput, LegChanged, StatusTold, TradeSeen
+from wup.venues.base import BadInput, LegChanged, MarketListed, StatusTold, TradeSeen
 from wup.venues.following import MIRROR_OF
 from wup.venues.numbers import restored, shortest
 from wup.venues.polymarket.adapter import NOTICES, PolymarketAdapter, load
@@ -102,7 +102,7 @@ class PolymarketNormaliser(PolymarketBooks):
                 elif isinstance(event, State):
                     self._state(event, out)
                 elif isinstance(event, Control):
-                    self._control(event)
+                    self._control(event, out)
             if problems:
                 self._problems(problems, item, now_us, out)
                 problems.clear()
@@ -232,12 +232,18 @@ class PolymarketNormaliser(PolymarketBooks):
                 return
         out.append(StatusTold(event.asset_id, "closed", event.why, event.result, event.venue_us))
 
-    def _control(self, event: Control) -> None:
+    def _control(self, event: Control, out: list[Output]) -> None:
         if event.kind == "tick_size_change":
             asset, tick = event.body.get("asset_id"), event.body.get("new_tick_size")
             token = self._tokens.get(asset) if isinstance(asset, str) else None
             if token is not None and isinstance(tick, str) and tick:
                 token.set_tick(tick, event.body.get("timestamp"))
+        elif event.kind == "new_market":
+            # Every connection is told of every market of the venue.
+            about = event.body.get("event_message")
+            slug = about.get("slug") if isinstance(about, dict) else None
+            named = slug if isinstance(slug, str) and slug else None
+            out.append(MarketListed(str(event.body.get("market", "")), named))
 
     def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
         """Levels, and what their hash is made of."""
