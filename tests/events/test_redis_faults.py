@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from events.venue_rest import VenueRest, gamma_event, gamma_market, token
@@ -89,11 +90,20 @@ async def test_redis_killed_and_restarted_empty(stack: Stack) -> None:
     assert ("polymarket", "e1") in stack.service.events
     assert stack.service.waiting > 0
     assert legs(stack) == {token(0)}
+    url = f"http://127.0.0.1:{stack.service.port}"
+    async with httpx2.AsyncClient(base_url=url) as client:
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["reasons"]) == (503, ["redis_unreachable"])
+        assert answer.json()["waiting"] > 0
+        assert (await client.get("/v1/events/polymarket/e1")).status_code == 200
     async with servers.embedded_valkey(port=stack.port) as url:
         await eventually(lambda: legs(stack) == {token(0), token(2)})
         assert stack.source.table.version > version
         await eventually(lambda: stack.source.healthy)
         await stack.service.settled()
+        async with httpx2.AsyncClient() as client:
+            ready = await client.get(f"http://127.0.0.1:{stack.service.port}/readyz")
+            assert (ready.status_code, ready.json()["reasons"]) == (200, [])
         redis = connect(url)
         assert await redis.smembers("mapping:tracked") == {b"polymarket:e1"}
         assert await redis.exists("event:polymarket:e0", "event:polymarket:e1") == 2

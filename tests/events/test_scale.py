@@ -43,8 +43,9 @@ class Stalls:
             await asyncio.sleep(0.01)
             self.longest = max(self.longest, time.monotonic() - before - 0.01)
 
-    def taken(self) -> float:
+    async def taken(self) -> float:
         """The longest since the last question."""
+        await asyncio.sleep(0.05)
         longest, self.longest = self.longest, 0.0
         return longest
 
@@ -84,36 +85,33 @@ async def test_many_events(redis_url: str, events: int) -> None:
         publisher.units_changed(compiler.set_event(event(number)))
         publisher.event_fetched(event(number))
     took["compile"], began, stalls = since(began), now(), Stalls()
-    await asyncio.sleep(0.05)
-    stalls.taken()
+    await stalls.taken()
     stalled: dict[str, float] = {}
     task = asyncio.create_task(publisher.run())
     await publisher.settled()
-    took["publish"], stalled["publish"], began = since(began), stalls.taken(), now()
+    took["publish"], stalled["publish"], began = since(began), await stalls.taken(), now()
     source = MappingSource(redis_url, bus)
     table = await source.start(wait_s=120)
-    took["full load"], stalled["full load"] = since(began), stalls.taken()
+    took["full load"], stalled["full load"] = since(began), await stalls.taken()
     assert len(table.legs) == len(table.books) == events * 5
     assert table == compiler.table(table.version)
     changed = asyncio.Event()
     source.on_change(lambda _: changed.set())
-    await asyncio.sleep(0.05)
-    stalls.taken()
+    await stalls.taken()
     began = now()
     publisher.units_changed(compiler.set_event(event(7, markets=4)))
     await changed.wait()
-    took["one event"], stalled["one event"] = since(began), stalls.taken()
+    took["one event"], stalled["one event"] = since(began), await stalls.taken()
     assert len(source.table.legs) == events * 5 - 1
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     valkey = (await redis.info("memory"))["used_memory"] // 2**20
     await source.stop()
     await end(publisher, task)
     again, began = Publisher(redis_url, bus, compiler, ("polymarket",), restore), now()
-    await asyncio.sleep(0.05)
-    stalls.taken()
+    await stalls.taken()
     task = asyncio.create_task(again.run())
     await again.settled()
-    took["restart"], stalled["restart"] = since(began), stalls.taken()
+    took["restart"], stalled["restart"] = since(began), await stalls.taken()
     assert again.version == publisher.version, "nothing had to be written"
     await end(again, task)
     await stalls.stop()

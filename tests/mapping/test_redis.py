@@ -16,7 +16,7 @@ from wup.bus import LocalBus
 from wup.mapping import records
 from wup.mapping.compile import Compiler
 from wup.mapping.file import parse
-from wup.mapping.redis import MappingStore, connect, load_epoch, save_epoch
+from wup.mapping.redis import MappingStore, NoIndex, connect, load_epoch, save_epoch
 from wup.mapping.rest import number_text, read_json
 from wup.mapping.source import MappingSource, announcement
 from wup.mapping.table import EMPTY, MappingTable
@@ -251,6 +251,42 @@ async def test_a_garbage_version_is_no_mapping(redis: Redis) -> None:
     await publish(redis, 412, compiler())
     await redis.set("mapping:version", "four hundred")
     assert await MappingStore(redis).load() is None
+
+
+@pytest.mark.parametrize("spoilt", ["gone", "fewer", "more", "others", "another type"])
+async def test_a_spoilt_index_is_no_mapping(redis: Redis, spoilt: str) -> None:
+    """A list of markets that is not the one published is refused, whole: nothing left the mapping by it."""
+    made = compiler()
+    own = _core.market_hash("wup1|polymarket|0x02")
+    whole = records.markets_sum(*records.sum_of([HID, own]))
+    store = MappingStore(redis)
+    await store.publish(412, everything(made), [], markets_sum=whole)
+    loaded = await store.load()
+    assert loaded is not None
+    assert len(loaded.markets) == 2
+    assert await store.index_holds([HID], 2, whole)
+    if spoilt == "gone":
+        await redis.delete("mapping:markets")
+    elif spoilt == "fewer":
+        await redis.srem("mapping:markets", own)
+    elif spoilt == "more":
+        await redis.sadd("mapping:markets", "x")
+    elif spoilt == "others":
+        await redis.srem("mapping:markets", own)
+        await redis.sadd("mapping:markets", "0" * 15 + "1")
+    else:
+        await redis.delete("mapping:markets")
+        await redis.set("mapping:markets", "word")
+    with pytest.raises(NoIndex):
+        await store.load()
+    if spoilt != "others":
+        with pytest.raises(NoIndex):
+            await store.load([own])
+    assert not await store.index_holds([HID, own], 2, whole)
+    await store.publish(413, {}, [], anew={"mapping:markets": [HID, own]}, markets_sum=whole)
+    again = await store.load([own])
+    assert again is not None
+    assert (set(again.markets), again.gone) == ({own}, set())
 
 
 async def test_a_reader_never_sees_half_a_mapping(redis: Redis, redis_url: str) -> None:

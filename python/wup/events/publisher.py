@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wup import backoff, logs, subjects
 from wup.clock import SYSTEM_CLOCK
@@ -25,20 +26,22 @@ from wup.mapping.source import announcement
 from wup.mapping.stored import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from wup.bus import Bus
     from wup.clock import Clock
     from wup.mapping.catalogue import VenueEventRecord
-    from wup.mapping.compile import Compiler
+    from wup.mapping.compile import Compiler, Unit
     from wup.mapping.listing import EventKey
     from wup.mapping.records import Record
 
+T = TypeVar("T")
 _GUARD_S = 2.0
 _AUDIT_KEYS = 200
 _ANNOUNCED = 2000
 _DEBOUNCE_S = 0.02
 _SLICE = 500
+_MANY_UNITS = 50
 _BULK_KEYS = 5000
 _BULK_S = 5.0
 _BULK_KEYS_PER_S = 10_000
@@ -83,6 +86,8 @@ class Publisher:
         self._unit_keys: dict[str, frozenset[str]] = {}
         self._hids: set[str] = set()
         """What the index of markets holds."""
+        self._folded = 0
+        """Exclusive or of these as numbers."""
         self._dirty: set[str] = set()
         self._events: dict[EventKey, VenueEventRecord] = {}
         self._gone_events: set[EventKey] = set()
@@ -231,35 +236,35 @@ class Publisher:
         # As they are at one moment: what changes while they are written is for the next version.
         units = {name: self._compiler.units.get(name) for name in names}
         homes = {name: self._home(name) for name, unit in units.items() if unit is not None}
-        wanted: dict[str, Record] = {}
-        keys: dict[str, frozenset[str]] = {}
-        for count, (name, unit) in enumerate(units.items(), 1):
-            made = {} if unit is None else {**records.unit_records(unit), **homes[name]}
-            keys[name] = frozenset(made)
-            wanted.update(made)
-            if count % _SLICE == 0:
-                # This loop may be the one that carries the books.
-                await asyncio.sleep(0)
+        wanted, keys, right = await _aside(len(names), _prepared, units, homes)
         known, gone = await self._present(wanted, keys, anew=anew)
-        write = {key: value for key, value in wanted.items() if known.get(key) != fingerprint(value)}
+        write = await _aside(len(names), _different, wanted, known)
         delete = await self._store.keys.ours(gone, self._platforms) if gone else set()
-        indexes = await self._indexes(wanted) if anew else {}
+        indexes: dict[str, Collection[str]] = {}
+        if anew:
+            indexes = {name: all_ for name, all_ in right.items() if not await self._store.holds(name, all_)}
         theirs = await self._store.version() if anew else self.version
-        changed = bool(write or delete or indexes)
+        hids, count, folded = self._after(right[records.MARKETS], gone, anew=anew)
+        whole = records.markets_sum(count, folded)
+        changed = bool(write or delete or indexes) or (
+            anew and not await self._store.index_holds((), count, whole)
+        )
         if not changed and theirs is not None and theirs >= max(self.version, self.least_version):
             # An earlier run left exactly this, or what left was not there any more.
             self.version = theirs
         else:
             version = max(self.version, theirs or 0, self.least_version - 1) + 1
-            async with self._store_for(len(write) + len(delete)) as store:
-                await store.publish(version, write, delete, anew=indexes)
-            previous, hids = self.version, hids_of([*write, *delete])
-            self._announce(version, None if anew else hids)
+            publish = self._store.publish
+            if len(write) + len(delete) > _BULK_KEYS:
+                publish = partial(_publish_bulk, self._url)
+            await publish(version, write, delete, leaving=gone, anew=indexes, markets_sum=whole)
+            previous, touched = self.version, hids_of([*write, *gone])
+            self._announce(version, None if anew else touched)
             logs.log("events").info(
                 "mapping published", version=version, written=len(write), deleted=len(delete)
             )
             markets = {m.hid: m for unit in units.values() if unit is not None for m in unit.markets}
-            entry = entry_of(version, previous, self._clock.now_us(), hids, markets)
+            entry = entry_of(version, previous, self._clock.now_us(), touched, markets)
             with contextlib.suppress(*REDIS_ERRORS):
                 # The version is in force; its line in the history is not worth a second try.
                 await self._store.remember(entry)
@@ -267,8 +272,7 @@ class Publisher:
             known.pop(key, None)
         for key, value in write.items():
             known[key] = fingerprint(value)
-        self._stored = known
-        self._hids = set(hids_of(wanted)) if anew else self._hids - set(hids_of(gone)) | set(hids_of(wanted))
+        self._stored, self._hids, self._folded = known, hids, folded
         for name, made_keys in keys.items():
             if made_keys:
                 self._unit_keys[name] = made_keys
@@ -297,32 +301,21 @@ class Publisher:
                     gone -= theirs
         return self._stored, gone
 
-    @contextlib.asynccontextmanager
-    async def _store_for(self, keys: int) -> AsyncIterator[MappingStore]:
-        """A store with the time that a transaction over so many keys may need."""
-        if keys <= _BULK_KEYS:
-            yield self._store
-            return
-        redis = connect(self._url, timeout=_BULK_S + keys / _BULK_KEYS_PER_S)
-        try:
-            yield MappingStore(redis)
-        finally:
-            await redis.aclose()
+    def _after(self, wanted: set[str], gone: set[str], *, anew: bool) -> tuple[set[str], int, int]:
+        """The members of the index of markets once this is written, how many, and their exclusive or."""
+        if anew:
+            return wanted, *records.sum_of(wanted)
+        left = set(hids_of(gone)) & self._hids
+        joined = wanted - self._hids
+        changed = records.sum_of((*left, *joined))[1]
+        hids = self._hids - left | joined if left or joined else self._hids
+        return hids, len(hids), self._folded ^ changed
 
     def _announce(self, version: int, changed: list[str] | None) -> None:
         if changed is not None and len(changed) > _ANNOUNCED:
             changed = None
         previous, self.version = self.version, version
         self._bus.publish(subjects.MAPPING_CHANGED, announcement(version, previous, changed))
-
-    async def _indexes(self, wanted: Mapping[str, Record]) -> dict[str, list[str]]:
-        """The whole content of each index that is not right."""
-        right = {index: set(named(wanted)) for index, named in INDEXES.items()}
-        return {
-            index: sorted(names)
-            for index, names in right.items()
-            if not await self._store.holds(index, names)
-        }
 
     def _home(self, name: str) -> dict[str, Record]:
         kind, _, rest = name.partition(":")
@@ -340,7 +333,8 @@ class Publisher:
             return
         keys = list(islice(self._stored, self._audit_from, self._audit_from + _AUDIT_KEYS))
         self._audit_from = self._audit_from + _AUDIT_KEYS if len(keys) == _AUDIT_KEYS else 0
-        if not await self._store.index_holds(hids_of(keys), len(self._hids)):
+        whole = records.markets_sum(len(self._hids), self._folded)
+        if not await self._store.index_holds(hids_of(keys), len(self._hids), whole):
             logs.bad_input("events", "", "redis_value_changed", records.MARKETS)
             self._stored = None
             return
@@ -351,6 +345,45 @@ class Publisher:
         if wrong:
             logs.bad_input("events", "", "redis_value_changed", wrong[0], keys=len(wrong))
             self._stored = None
+
+
+async def _aside(units: int, function: Callable[..., T], *args: Any) -> T:
+    """Work over many units in a thread: this loop may be the one that carries the books."""
+    return function(*args) if units <= _MANY_UNITS else await asyncio.to_thread(function, *args)
+
+
+def _prepared(
+    units: Mapping[str, Unit | None], homes: Mapping[str, dict[str, Record]]
+) -> tuple[dict[str, Record], dict[str, frozenset[str]], dict[str, set[str]]]:
+    """The records of all these units, the keys of each, and what belongs into the indexes."""
+    wanted: dict[str, Record] = {}
+    keys: dict[str, frozenset[str]] = {}
+    for name, unit in units.items():
+        made = {} if unit is None else {**records.unit_records(unit), **homes[name]}
+        keys[name] = frozenset(made)
+        wanted.update(made)
+    return wanted, keys, {index: set(named(wanted)) for index, named in INDEXES.items()}
+
+
+def _different(wanted: Mapping[str, Record], known: Mapping[str, int]) -> dict[str, Record]:
+    return {key: value for key, value in wanted.items() if known.get(key) != fingerprint(value)}
+
+
+async def _publish_bulk(
+    url: str, version: int, write: Mapping[str, Record], delete: Collection[str], **how: Any
+) -> None:
+    """A large transaction (`MappingStore.publish`), over a connection with the time that it may need, in a
+    loop of its own."""
+    timeout = _BULK_S + (len(write) + len(delete)) / _BULK_KEYS_PER_S
+
+    async def publish() -> None:
+        redis = connect(url, timeout=timeout)
+        try:
+            await MappingStore(redis).publish(version, write, delete, **how)
+        finally:
+            await redis.aclose()
+
+    await asyncio.to_thread(asyncio.run, publish())
 
 
 def _encoded(events: dict[EventKey, VenueEventRecord]) -> dict[EventKey, str]:

@@ -87,6 +87,7 @@ class EventService:
         self.settings = settings
         self._configured = self._event_slugs(problems)
         self._files = NO_FILES
+        self._mapped: frozenset[EventKey] = frozenset()
         self._files_seen: object = None
         try:
             self._files = self._read_files()
@@ -175,7 +176,7 @@ class EventService:
             word
             for word, keys in (
                 ("settings", self._configured),
-                ("mapping", self._files.events()),
+                ("mapping", self._mapped),
                 ("tracked", self.tracked),
             )
             if key in keys
@@ -340,6 +341,7 @@ class EventService:
 
     def _take_files(self, files: MappingFiles) -> None:
         self._files = files
+        self._mapped = frozenset(files.events())
         self._publisher.least_version = files.version
         self._publisher.units_changed(self.compiler.set_files(files))
         self._follow()

@@ -1,7 +1,8 @@
 """The mapping as Redis values, and back (keys: mapping.md section 3). Pure; `wup.mapping.redis` does the I/O.
 
-Beside the keys of the design stand five of our own: `mapping:markets` (set of all hashed market ids, so that
-a reader need not scan), `mapping:rejected` (set of all hashes of rejected pairs), `mapping:tracked` (set of
+Beside the keys of the design stand some of our own: `mapping:markets` (set of all hashed market ids, so that
+a reader need not scan), `mapping:markets:sum` (how many these are, and their exclusive or: a set that is not
+this was spoilt), `mapping:rejected` (set of all hashes of rejected pairs), `mapping:tracked` (set of
 `{platform}:{slug}` followed by request), `mapping:history` (list of the last versions, the newest first) and
 `orderbook:epoch:{shard}`.
 
@@ -11,6 +12,7 @@ reason, and touches no other.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +25,7 @@ from wup.mapping.rest import read_json, write_json
 from wup.mapping.unified import Member, UnifiedMarket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from wup.mapping.compile import Unit
     from wup.mapping.unified import Aggregate
@@ -33,6 +35,7 @@ Record = str | dict[str, str] | frozenset[str]
 
 VERSION = "mapping:version"
 MARKETS = "mapping:markets"
+MARKETS_SUM = "mapping:markets:sum"
 REJECTED = "mapping:rejected"
 TRACKED = "mapping:tracked"
 HISTORY = "mapping:history"
@@ -65,6 +68,21 @@ def market_key(hid: str) -> str:
 def members_key(hid: str) -> str:
     """Key of a unified market's legs."""
     return f"market:{hid}:members"
+
+
+def sum_of(hids: Iterable[str]) -> tuple[int, int]:
+    """How many, and their exclusive or as numbers, to which members that are no hash add nothing."""
+    count, folded = 0, 0
+    for hid in hids:
+        count += 1
+        with contextlib.suppress(ValueError):
+            folded ^= int(hid, 16)
+    return count, folded
+
+
+def markets_sum(count: int, folded: int) -> str:
+    """The value of `mapping:markets:sum`."""
+    return f"{count}:{folded:016x}"
 
 
 def kind_of(key: str) -> Literal["string", "hash", "set"]:

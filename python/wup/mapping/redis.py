@@ -44,7 +44,7 @@ class MappingMoves(WupError):
 
 
 class NoIndex(WupError):
-    """`mapping:markets` is not a set: what the mapping has cannot be told."""
+    """`mapping:markets` is not what was published: what the mapping has cannot be told."""
 
 
 def connect(url: str, *, timeout: float = 1.0) -> Redis:
@@ -102,14 +102,21 @@ class MappingStore:
         raise MappingMoves("the mapping changes faster than it can be read")
 
     async def _full(self) -> Loaded | None:
-        version = await self.version()
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.get(records.VERSION)
+            pipe.get(records.MARKETS_SUM)
+            pipe.smembers(records.MARKETS)
+            raw, told, listed = await pipe.execute(raise_on_error=False)
+        version = _version(raw)
         if version is None:
             return None
-        try:
-            index = await self._members(records.MARKETS)
-        except ResponseError as error:
+        index = (
+            {hid.decode("utf-8", "replace") for hid in listed} if isinstance(listed, (set, list)) else None
+        )
+        found = None if index is None else records.markets_sum(*records.sum_of(index)).encode()
+        if index is None or (told is not None and told != found):
             # Not an empty mapping: that would end every book.
-            raise NoIndex(f"{records.MARKETS}: {error}") from None
+            raise NoIndex(f"{records.MARKETS} holds {found!r}, published was {told!r}")
         whole = Loaded(version)
         hids = sorted(index)
         for start in range(0, len(hids), _SLICE):
@@ -128,6 +135,8 @@ class MappingStore:
     async def _named(self, hids: list[str]) -> Loaded | None:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.get(records.VERSION)
+            pipe.get(records.MARKETS_SUM)
+            pipe.scard(records.MARKETS)
             for hid in hids:
                 pipe.sismember(records.MARKETS, hid)
                 pipe.get(records.market_key(hid))
@@ -136,9 +145,13 @@ class MappingStore:
         version = _version(found[0])
         if version is None:
             return None
+        told, count = found[1:3]
+        if not isinstance(count, int) or (isinstance(told, bytes) and told.split(b":")[0] != b"%d" % count):
+            # Nothing has left the mapping because a list was lost.
+            raise NoIndex(f"{records.MARKETS} has {count!r} members, published were {told!r}")
         part = Loaded(version)
         for place, hid in enumerate(hids):
-            listed, body, members = found[1 + 3 * place : 4 + 3 * place]
+            listed, body, members = found[3 + 3 * place : 6 + 3 * place]
             if listed == 0:
                 part.gone.add(hid)
             else:
@@ -192,14 +205,16 @@ class MappingStore:
         """Is an index (one of `INDEXES`) exactly this?"""
         return await self._set(index) == set(members)
 
-    async def index_holds(self, hids: Collection[str], count: int) -> bool:
-        """Has the index of markets so many members, these among them?"""
+    async def index_holds(self, hids: Collection[str], count: int, markets_sum: str) -> bool:
+        """Has the index of markets so many members, these among them, and is that what it says of itself?"""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.scard(records.MARKETS)
+            pipe.get(records.MARKETS_SUM)
             if hids:
                 pipe.smismember(records.MARKETS, list(hids))
             found = await pipe.execute(raise_on_error=False)
-        return found[0] == count and (not hids or found[1] == [1] * len(hids))
+        right = found[:2] == [count, markets_sum.encode()]
+        return right and (not hids or found[2] == [1] * len(hids))
 
     async def _set(self, key: str) -> set[str]:
         try:
@@ -221,14 +236,21 @@ class MappingStore:
         write: Mapping[str, Record],
         delete: Iterable[str],
         *,
+        leaving: Collection[str] | None = None,
         anew: Mapping[str, Collection[str]] | None = None,
+        markets_sum: str | None = None,
     ) -> None:
         """Write and delete keys, set the version: all or nothing, at once for every reader.
 
-        `anew`: the indexes (`mapping:markets`, `mapping:rejected`) that are to be written whole; the others
-        follow the keys.
+        Args:
+            leaving: keys that are not part of the mapping any more, those to delete and those that somebody
+                else has meanwhile.
+            anew: the indexes (`mapping:markets`, `mapping:rejected`) that are to be written whole; the others
+                follow the keys.
+            markets_sum: of the index of markets then; without it nobody can tell whether that is whole.
         """
         delete, anew = list(delete), anew or {}
+        leaving = delete if leaving is None else leaving
         gone = list(delete)
         async with self._redis.pipeline(transaction=True) as pipe:
             texts = [(key, value) for key, value in write.items() if isinstance(value, str)]
@@ -246,10 +268,14 @@ class MappingStore:
             for index, named in INDEXES.items():
                 if index in anew:
                     pipe.delete(index)
-                elif left := named(delete):
+                elif left := named(leaving):
                     pipe.srem(index, *left)
                 if joined := anew[index] if index in anew else named(write):
                     pipe.sadd(index, *joined)
+            if markets_sum is None:
+                pipe.delete(records.MARKETS_SUM)
+            else:
+                pipe.set(records.MARKETS_SUM, markets_sum)
             pipe.set(records.VERSION, version)
             await pipe.execute()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from wup import backoff, logs, subjects
-from wup.mapping.redis import REDIS_ERRORS, MappingMoves, MappingStore, connect
+from wup.mapping.redis import REDIS_ERRORS, MappingMoves, MappingStore, NoIndex, connect
 from wup.mapping.table import EMPTY, MappingTable
 from wup.mapping.unified import Part, UnifiedMarket, part_of, table_of
 
@@ -141,7 +141,7 @@ class MappingSource:
                 pause = self._poll_s
             except Exception as error:
                 # Also a fault of our own: a stage whose mapping stands still must say so and go on.
-                expected = isinstance(error, (*REDIS_ERRORS, MappingMoves))
+                expected = isinstance(error, (*REDIS_ERRORS, MappingMoves, NoIndex))
                 if self._reachable or failures == 0:
                     logs.log("mapping").warning(
                         "mapping not readable, the last one stays", error=repr(error), exc_info=not expected
