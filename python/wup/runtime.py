@@ -24,7 +24,7 @@ from wup.gateway.service import Gateway
 from wup.gateway.source import BusSource, HttpSource
 from wup.loop_lag import watch_lag
 from wup.mapping.redis import connect as connect_redis
-from wup.mapping.redis import load_epoch, save_epoch
+from wup.mapping.redis import last_epoch, save_epoch
 from wup.mapping.source import MappingSource
 from wup.metrics import REGISTRY
 from wup.metrics_server import MetricsServer
@@ -184,29 +184,25 @@ class Process:
         return service
 
     async def start_orderbook(self, port: int, setting: str) -> tuple[OrderbookService, OrderbookHttp]:
-        """The orderbook service with its HTTP interface; the last epoch is kept in Redis."""
+        """The orderbook service with its HTTP interface; a reserve of epochs is kept in Redis."""
         index, shards = self.settings.shard_index()
         client = connect_redis(self.redis_url)
         self._stack.push_async_callback(client.aclose)
         last = 0
         try:
-            last = await load_epoch(client, str(index))
+            last = await last_epoch(client, shards)
         except (RedisError, OSError) as error:
             # The wall clock serves as well, as long as nobody steps it back.
             logs.log("orderbook").warning("last epoch unknown", detail=repr(error))
         epoch = max(SYSTEM_CLOCK.now_us() // 1000, last)
-        saving: set[asyncio.Task[None]] = set()
 
-        async def keep(last: int) -> None:
+        async def keep(last: int) -> bool:
             try:
                 await save_epoch(client, str(index), last)
             except (RedisError, OSError) as error:
                 logs.bad_input("orderbook", "", "epoch_not_kept", str(last), error=repr(error))
-
-        def save(last: int) -> None:
-            task = asyncio.create_task(keep(last))
-            saving.add(task)
-            task.add_done_callback(saving.discard)
+                return False
+            return True
 
         # Before the first epoch is given out: a process killed right after it must not be forgotten.
         await keep(epoch + EPOCHS_AHEAD_MS)
@@ -216,7 +212,7 @@ class Process:
             publish=self.settings.publish_changes,
             shard=(index, shards),
             epoch_ms=epoch,
-            save_epoch=save,
+            save_epoch=keep,
         )
         self._stack.push_async_callback(service.stop)
         await service.start()

@@ -1,6 +1,9 @@
 """Killing the orderbook service under load: how long until every book is exact again, and was any ever wrong?
 
-`python tests/end_to_end/recovery.py --kills 20` is the long form: 5,006 books, ten thousand assets.
+`python tests/end_to_end/recovery.py --kills 20 --venue-kills 5` is the long form: 5,006 books, ten thousand
+assets. It prints each kill with its times and whether they are within the goals. Exit code: 0 when nothing
+was wrong and all goals were met, 1 when anything was wrong or did not come back, 3 when all was right but
+some goal was missed (a busy machine does that, so no test asks for it).
 """
 
 from __future__ import annotations
@@ -57,6 +60,13 @@ _SAMPLE = 500
 """Books compared with the truth after each kill."""
 _ASSETS_AT_ONCE = 50
 
+FLAGGED_GOAL_S = 3.0
+"""No book is shown as live from before the kill for longer: two of its shard's marks missed, and the next
+look."""
+BACK_GOALS_S = {"orderbook": 5.0, "aggregator+orderbook": 10.0}
+"""All books are exact again: from the normalizers, and from the venues. Both from the kill, process start
+included."""
+
 
 @dataclass
 class Kill:
@@ -66,10 +76,23 @@ class Kill:
     ready_s: float
     """The new process says that it serves."""
     flagged_s: float
-    """The first book is not live any more at the client."""
+    """No book is live at the client any more in the epoch from before."""
     half_s: float
     recovered_s: float
     """Every book is exact and live at the client, in an epoch larger than before."""
+    left: int = 0
+    """Books that did not come back in time."""
+
+    @property
+    def missed(self) -> list[str]:
+        """The goals that were not met, in words."""
+        found = [f"{self.left} books did not come back"] if self.left else []
+        if self.flagged_s > FLAGGED_GOAL_S:
+            found.append(f"flagged after more than {FLAGGED_GOAL_S:g} s")
+        goal_s = BACK_GOALS_S[self.what]
+        if self.recovered_s > goal_s:
+            found.append(f"exact after more than {goal_s:g} s")
+        return found
 
 
 @dataclass
@@ -106,6 +129,7 @@ class Clients:
         self.plain = PlainClient()
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: set[str] = set()
+        self._old: set[str] = set()
         self._before: dict[str, int] = {}
 
     def watch(self, all_books: ClientConnection, few_books: ClientConnection) -> None:
@@ -207,9 +231,22 @@ class Clients:
         return sum(m.exact and m.state == "live" for m in self.verifier.mirrors.values())
 
     def remember_epochs(self) -> None:
-        """From now on `outstanding` counts the books that are not live in a later epoch."""
+        """From now on `outstanding` counts the books that are not live in a later epoch, and `old` those that
+        are live in this one."""
         self._before = {book: mirror.epoch for book, mirror in self.verifier.mirrors.items()}
         self._pending = set(self._before)
+        self._old = set(self._before)
+
+    def old(self) -> int:
+        mirrors = self.verifier.mirrors
+        self._old = {
+            book
+            for book in self._old
+            if mirrors[book].exact
+            and mirrors[book].state == "live"
+            and mirrors[book].epoch == self._before[book]
+        }
+        return len(self._old)
 
     def outstanding(self) -> int:
         mirrors = self.verifier.mirrors
@@ -298,7 +335,7 @@ class System:
 
 
 async def strike(system: System, clients: Clients, stages: Sequence[str], limit_s: float) -> Kill:
-    """SIGKILL `stages`, start them again at once, and watch the books come back."""
+    """SIGKILL `stages`, start them again at once, and watch the books come back for `limit_s` at most."""
     clients.remember_epochs()
     books = clients.outstanding()
     began = time.monotonic()
@@ -310,20 +347,23 @@ async def strike(system: System, clients: Clients, stages: Sequence[str], limit_
         if happened:
             times.setdefault(what, time.monotonic() - began)
 
-    async with asyncio.timeout(limit_s):
-        while (left := clients.outstanding()) or not starting.done():
-            note("ready", starting.done())
-            note("flagged", clients.live() < books)
-            note("half", left <= books // 2)
-            await asyncio.sleep(0.02)
-    recovered = time.monotonic() - began
+    while True:
+        left = clients.outstanding()
+        note("ready", starting.done())
+        note("flagged", not clients.old())
+        note("half", left <= books // 2)
+        recovered = time.monotonic() - began
+        if (not left and starting.done()) or recovered > limit_s:
+            break
+        await asyncio.sleep(0.02)
     await starting
     return Kill(
         "+".join(stages),
         times.get("ready", recovered),
-        times.get("flagged", 0.0),
+        times.get("flagged", recovered),
         times.get("half", recovered),
         recovered,
+        left,
     )
 
 
@@ -339,10 +379,11 @@ async def run(
     say: bool = False,
 ) -> Result:
     """One system; `kills` SIGKILLs of the orderbook service at random moments, then `venue_kills` of it and
-    the normalizer together, so that the books come from the venues.
+    the normalizer together, so that the books come from the venues. Books that are not back within `limit_s`
+    of a kill are wrong, and no further kill is tried.
 
     Raises:
-        TimeoutError: the books were not all back within `limit_s`.
+        TimeoutError: the books were never all live.
     """
     rng = random.Random(seed)
     async with AsyncExitStack() as stack:
@@ -372,12 +413,16 @@ async def run(
             result.kills.append(one)
             if say:
                 print(
-                    f"{one.what:22} flagged {one.flagged_s:5.2f} s  started {one.ready_s:5.2f} s  "
-                    f"half back {one.half_s:5.2f} s  all exact {one.recovered_s:5.2f} s",
+                    f"{len(result.kills):3} {one.what:20}  started {one.ready_s:5.2f} s  "
+                    f"flagged {one.flagged_s:5.2f} s  half back {one.half_s:5.2f} s  "
+                    f"all exact {one.recovered_s:5.2f} s  "
+                    + ("pass" if not one.missed else "FAIL: " + ", ".join(one.missed)),
                     flush=True,
                 )
             if clients.ended():
                 raise AssertionError("a client's connection ended")
+            if one.left:
+                break
         # What was recovered last is judged too.
         await asyncio.sleep(2)
         await clients.stop()
@@ -386,7 +431,12 @@ async def run(
         result.late = clients.late
         result.behind_s = clients.behind_s
         result.wrong = clients.problems()
+        result.wrong += [f"{one.left} books were not back after a kill" for one in result.kills if one.left]
         return result
+
+
+def _verdict(met: bool) -> str:
+    return "pass" if met else "FAIL"
 
 
 def _line(name: str, times: list[float]) -> str:
@@ -399,7 +449,7 @@ async def main() -> int:
     parser.add_argument("--events", type=int, default=50)
     parser.add_argument("--outcomes", type=int, default=100)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--venue-kills", type=int, default=3)
+    parser.add_argument("--venue-kills", type=int, default=5)
     parser.add_argument("--rate", type=int, default=500)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--limit", type=float, default=60, help="seconds after which the run gives up")
@@ -426,8 +476,17 @@ async def main() -> int:
         f"{found.checked} digests verified, {found.compared} legs of books compared with the truth, "
         f"{found.late} of them late; the client was up to {found.behind_s:.1f} s behind the venues"
     )
+    late = sum(bool(one.missed) for one in found.kills)
+    print(
+        f"goals: none of {found.books} books wrong: {_verdict(not found.wrong)}; after each kill all flagged "
+        f"within {FLAGGED_GOAL_S:g} s, and exact within "
+        + " and ".join(f"{goal:g} s ({what})" for what, goal in BACK_GOALS_S.items())
+        + f": {_verdict(not late)} ({len(found.kills) - late} of {len(found.kills)} kills)"
+    )
     print("\n".join(found.wrong) or "nothing wrong")
-    return 1 if found.wrong else 0
+    code = 1 if found.wrong else 3 if late else 0
+    print(f"exit code {code}")
+    return code
 
 
 if __name__ == "__main__":

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx2
 import orjson
 import pytest
 
 from orderbook.feeding import BOOK, OTHER, Feed, leg, table
 from wup import runtime, subjects
 from wup.clock import SYSTEM_CLOCK
-from wup.mapping.redis import connect, load_epoch
-from wup.orderbook import EPOCHS_AHEAD_MS
+from wup.mapping.redis import connect, load_epoch, save_epoch
+from wup.orderbook import EPOCHS_AHEAD_MS, OrderbookHttp
+from wup.orderbook.shard import shard_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
 
 K = leg("kalshi", "KXFED-26DEC-C25")
 P = leg("polymarket", "6519")
 H = leg("kalshi", "KX-H0", book=OTHER)
+
+
+def keeping(kept: list[int], *, refused: Iterable[bool] = ()) -> Callable[[int], Awaitable[bool]]:
+    """Keeps epochs in a list, unless the next of `refused` says that it cannot."""
+    refusals = iter(refused)
+
+    async def keep(epoch: int) -> bool:
+        if next(refusals, False):
+            return False
+        kept.append(epoch)
+        return True
+
+    return keep
 
 
 def marks(feed: Feed, platform: str, instance: str, epoch: int, assets: dict[str, int]) -> None:
@@ -138,7 +159,7 @@ async def test_a_clock_stepped_back_takes_no_epoch_back() -> None:
     given: list[int] = []
     last = 0
     for _ in range(4):
-        async with Feed(epoch_ms=last, save_epoch=kept.append) as feed:
+        async with Feed(epoch_ms=last, save_epoch=keeping(kept)) as feed:
             # Every process starts with the same clock, which then runs back: time never goes on here.
             kept.append(max(last, feed.clock.now_us() // 1000) + EPOCHS_AHEAD_MS)
             await feed.start(table(K))
@@ -146,6 +167,7 @@ async def test_a_clock_stepped_back_takes_no_epoch_back() -> None:
             for version, step_s in ((2, 3.0), (3, -3600.0), (4, 0.0)):
                 feed.clock.us += round(step_s * 1_000_000)
                 feed.service.tick()
+                await asyncio.sleep(0)
                 legs = (K, P) if version % 2 == 0 else (K,)
                 await feed.service.set_table(table(*legs, version=version))
                 given += [m["epoch"] for m in feed.take() if m["why"] == "epoch"]
@@ -158,16 +180,76 @@ async def test_a_clock_stepped_back_takes_no_epoch_back() -> None:
 async def test_what_is_kept_is_ahead_of_every_epoch() -> None:
     """The number that is kept was always larger than every epoch given out since, and is written seldom."""
     kept: list[int] = []
-    async with Feed(save_epoch=kept.append) as feed:
+    async with Feed(save_epoch=keeping(kept)) as feed:
         kept.append(feed.clock.now_us() // 1000 + EPOCHS_AHEAD_MS)
         await feed.start(table(K))
         for version in range(2, 62):
             feed.clock.advance(1.0)
             feed.service.tick()
+            await asyncio.sleep(0)
             before = kept[-1]
             await feed.service.set_table(table(*((K, P) if version % 2 == 0 else (K,)), version=version))
             assert max(m["epoch"] for m in feed.take() if m.get("why") == "epoch") < before
     assert 4 <= len(kept) <= 10
+
+
+async def test_a_reserve_that_was_refused_is_tried_again_until_it_is_kept() -> None:
+    """While the epochs' reserve is not kept each tick tries, the rest of the tick goes on, and `/readyz`
+    warns; then it is kept and the warning ends. A save that never ends is told too."""
+    kept: list[int] = []
+    async with Feed(save_epoch=keeping(kept, refused=[True, True, True])) as feed:
+        await feed.start(table(K))
+        http = OrderbookHttp(feed.service, "127.0.0.1", 0)
+        await http.start()
+        try:
+            async with httpx2.AsyncClient() as client:
+
+                async def warned() -> list[str]:
+                    answer = await client.get(f"http://127.0.0.1:{http.port}/readyz")
+                    assert answer.status_code == 200
+                    return list(answer.json().get("warnings", []))
+
+                for count in range(1, 4):
+                    feed.clock.advance(1.0)
+                    feed.service.tick()
+                    assert len(feed.marks) == count
+                    await asyncio.sleep(0)
+                    assert await warned() == ["epoch_unkept"]
+                assert kept == []
+                feed.clock.advance(1.0)
+                feed.service.tick()
+                await asyncio.sleep(0)
+                assert kept == [feed.clock.now_us() // 1000 + EPOCHS_AHEAD_MS]
+                assert await warned() == []
+
+                async def stuck(_: int) -> bool:
+                    return await asyncio.Future()
+
+                feed.service._save_epoch = stuck
+                feed.clock.advance(EPOCHS_AHEAD_MS / 1000)
+                feed.service.tick()
+                assert await warned() == []
+                feed.service.tick()
+                assert await warned() == ["epoch_unkept"]
+        finally:
+            await http.stop()
+
+
+async def test_a_start_goes_on_above_every_shard(redis_url: str) -> None:
+    """Books move when the number of shards changes: whatever a shard of before kept, the next epoch is
+    larger."""
+    settings, venues = runtime.load_settings()
+    settings = settings.model_copy(update={"redis_url": redis_url, "http_port": 0, "shard": "1/2"})
+    client = connect(redis_url)
+    far = SYSTEM_CLOCK.now_us() // 1000 + 3_600_000
+    await save_epoch(client, "6", far)
+    async with runtime.Process(settings, venues) as process:
+        service, _ = await process.start_orderbook(0, "HTTP_PORT")
+        mine = next(book for i in range(99) if shard_of(book := f"agg-{i}", 2) == 1)
+        await service.set_table(table(leg("kalshi", "KX", book=f"{mine}.21a66bf6c52cc37d.yes")))
+        assert service.store.last_epoch() > far
+        assert await load_epoch(client, "1") > far
+    await client.aclose()
 
 
 async def test_the_reserve_is_in_redis_before_the_first_epoch(redis_url: str) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 _SLICE = 500
 _FULL_TRIES = 5
+_SHARDS_EVER = 1_024
+"""Nobody had more shards than this before."""
 _SCAN = 5000
 _KEPT_VERSIONS = 500
 
@@ -335,6 +337,14 @@ async def load_epoch(redis: Redis, shard: str) -> int:
         logs.bad_input("orderbook", "", "bad_record", f"{records.epoch_key(shard)}: {error}")
         return 0
     return int(raw) if isinstance(raw, bytes) and raw.isdigit() else 0
+
+
+async def last_epoch(redis: Redis, shards: int) -> int:
+    """The largest epoch that any shard used, of now or of an earlier number of shards; 0 when unknown. A book
+    that moves to another shard goes on above what the old one gave out."""
+    keys = [records.epoch_key(str(index)) for index in range(max(shards, _SHARDS_EVER))]
+    found = await redis.mget(keys)
+    return max((int(raw) for raw in found if isinstance(raw, bytes) and raw.isdigit()), default=0)
 
 
 async def save_epoch(redis: Redis, shard: str, epoch: int) -> None:

@@ -318,7 +318,7 @@ class OrderbookHttp:
         )
         async def readyz() -> Response:
             reasons = self._ready()
-            warnings = [*self._warnings(), *self._service.agreement.warnings()]
+            warnings = [*self._warnings(), *self._service.warnings()]
             # A warning does not make books wrong: it is told, and the answer stays what it is.
             told: dict[str, Any] = {"warnings": warnings} if warnings else {}
             if reasons:

@@ -25,7 +25,7 @@ from wup.orderbook.upstream import TWO_MARKS_S, Upstream
 from wup.orderbook.wishes import Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from wup._core import Change
     from wup.bus import Bus, Message, Subscription
@@ -46,8 +46,9 @@ class OrderbookService:
     Args:
         epoch_ms: every book epoch given out is larger than this (wire.md section 3 rule 2).
         publish: whether changes, trades and marks go out (`PUBLISH_CHANGES`).
-        save_epoch: keeps the number it is called with for the next process, which must start above it. It
-            reserves: no epoch given out before the next call is larger, so that a crash loses none.
+        save_epoch: keeps the number it is called with for the next process, which must start above it, and
+            says whether it did. It reserves: no epoch given out before the next call is larger, so that a
+            crash loses none. What was not kept is tried again each second.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class OrderbookService:
         publish: bool = True,
         shard: tuple[int, int] = (0, 1),
         epoch_ms: int = 0,
-        save_epoch: Callable[[int], None] | None = None,
+        save_epoch: Callable[[int], Awaitable[bool]] | None = None,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -69,6 +70,8 @@ class OrderbookService:
         self.store = BookStore(epoch_ms)
         self._reserved_ms = 0
         self._save_epoch = save_epoch
+        self._saving: asyncio.Task[None] | None = None
+        self._unkept = False
         self.table: MappingTable = EMPTY
         self.contents = Contents()
         self._known: dict[str, tuple[str, str]] = {}
@@ -100,10 +103,11 @@ class OrderbookService:
 
     async def stop(self) -> None:
         """Unsubscribe and stop the marks."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticker
+        for task in (self._ticker, self._saving):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         for subscription in self._subscriptions:
             await subscription.stop()
         await self._answers.stop()
@@ -111,6 +115,11 @@ class OrderbookService:
     def now_us(self) -> int:
         """The service's wall time."""
         return self._clock.now_us()
+
+    def warnings(self) -> list[str]:
+        """For `/readyz`, beside what is ready: `epoch_unkept` while the reserve of epochs cannot be kept, and
+        what the books say of their mapping."""
+        return [*(["epoch_unkept"] if self._unkept else []), *self.agreement.warnings()]
 
     # --- mapping -----------------------------------------------------------------------------------
 
@@ -270,7 +279,8 @@ class OrderbookService:
                 logs.bad_input("orderbook", "", "tick_failed", repr(error))
 
     def tick(self) -> None:
-        """Once a second: silent upstreams, unanswered questions, marks, epochs."""
+        """Once a second: epochs, silent upstreams, unanswered questions, marks."""
+        self._reserve_epochs()
         now_us = self._clock.now_us()
         silent: list[tuple[str, str]] = []
         for platform, asset in self._silent():
@@ -291,7 +301,6 @@ class OrderbookService:
         self.agreement.tick(now_us)
         self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._wishes))
         self._count()
-        self._reserve_epochs()
 
     def _silent(self) -> list[tuple[str, str]]:
         """Legs whose producer missed two marks; all of them once the bus itself is away for so long, for who
@@ -306,10 +315,24 @@ class OrderbookService:
 
     def _reserve_epochs(self) -> None:
         """Keep the reserve ahead of what the wall clock can make us give out until the next look."""
+        if self._save_epoch is None:
+            return
+        if self._saving is not None and not self._saving.done():
+            # A second is much longer than it should take.
+            self._unkept = True
+            return
         ahead_ms = max(self.store.last_epoch(), self._clock.now_us() // 1000) + EPOCHS_AHEAD_MS
-        if self._save_epoch is not None and ahead_ms - self._reserved_ms > EPOCHS_AHEAD_MS // 2:
+        if ahead_ms - self._reserved_ms > EPOCHS_AHEAD_MS // 2:
+            self._saving = asyncio.create_task(self._keep(self._save_epoch, ahead_ms), name="epochs")
+
+    async def _keep(self, save: Callable[[int], Awaitable[bool]], ahead_ms: int) -> None:
+        try:
+            self._unkept = not await save(ahead_ms)
+        except Exception as error:
+            self._unkept = True
+            logs.bad_input("orderbook", "", "epoch_not_kept", str(ahead_ms), error=repr(error))
+        if not self._unkept:
             self._reserved_ms = ahead_ms
-            self._save_epoch(ahead_ms)
 
     def _count(self) -> None:
         """What the hot path counted in plain numbers, for a counter's `inc` costs more than all else there:
