@@ -59,7 +59,9 @@ async def test_one_mute_market_is_found_and_no_healthy_one(
         await system.all_live()
         await audits(system, platform, "same", 2 * len(system.table.legs))
         assert system.judge.left == []
-        mute = max(system.aggregator.groups[platform].activity.items(), key=lambda item: item[1])[0]
+        activity = system.aggregator.groups[platform].activity
+        await _until(lambda: bool(activity))
+        mute = max(activity.items(), key=lambda item: item[1])[0]
         system.judge.excused.add(mute)
         VERDICTS.labels(platform, "resync", "venue_silent")
         system.fault("mute", asset=mute, venue=platform, seconds=3600)
@@ -165,9 +167,12 @@ async def test_a_verdict_of_the_audit_is_replayed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("recorder.running.VENUES", quick)
     async with pipeline(tmp_path, monkeypatch, rate=200) as live:
         await live.set_table(await table_of(live.sims))
+        groups = live.aggregator.groups
         await _until(lambda: live.live() == len(live.sims.pairs))
+        # First books come many in one frame: which markets are busy shows a little later.
+        await _until(lambda: all(groups[platform].activity for platform in VENUES))
         for platform in VENUES:
-            asset = max(live.aggregator.groups[platform].activity.items(), key=lambda item: item[1])[0]
+            asset = max(groups[platform].activity.items(), key=lambda item: item[1])[0]
             live.sims.fault(Fault(kind="mute", venue=platform, asset=asset, seconds=3600))
         await _until(lambda: sum(b'"why":"venue_silent"' in message for message in live.messages) >= 2)
         for exchange in live.sims.exchanges.values():

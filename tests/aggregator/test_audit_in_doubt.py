@@ -71,7 +71,7 @@ def audited(
         group: Any = SimpleNamespace(
             venue=SimpleNamespace(name="toy"),
             limits=Limits(),
-            activity={},
+            activity={asset: place for place, asset in enumerate(reversed(assets))},
             assets=lambda: set(assets),
             move_away=lambda asset, why: None,
         )
@@ -99,7 +99,8 @@ def test_healthy_quiet_books_are_not_taken_away_together(assets: str) -> None:
         return "silent"
 
     condemned, _ = audited(assets, say, DOUBT_S - 10)
-    assert [asset for _, asset, _ in condemned] == tried
+    # The quietest one: its book will hardly change by itself meanwhile.
+    assert [asset for _, asset, _ in condemned] == [assets[-1]]
     assert len(tried) == 1
 
 
@@ -107,16 +108,15 @@ def test_healthy_quiet_books_are_not_taken_away_together(assets: str) -> None:
 def test_a_mute_subscription_is_found_by_one_of_its_books(found: str) -> None:
     """All eight are wrong, and the fresh book of the one that is tried is another one: the seven that are
     wrong for the third time follow, within the 60 s of G4; the one that REST confirms meanwhile does not."""
-    first: list[str] = []
 
     def say(number: int, asset: str) -> str:
-        if number >= 3 and (asset == "H" or (not first or asset == first[0])):
-            first[:] = first or [asset]
-            return "same" if asset == "H" else found
+        if number >= 3 and asset in "AH":
+            return "same" if asset == "A" else found
         return "silent"
 
     condemned, _ = audited("ABCDEFGH", say, 59)
-    assert sorted(asset for _, asset, _ in condemned) == list("ABCDEFG")
+    assert next(asset for _, asset, _ in condemned) == "H"
+    assert sorted(asset for _, asset, _ in condemned) == list("BCDEFGH")
     assert len({at for at, _, _ in condemned}) == 2
     assert {why for _, _, why in condemned} == {"venue_silent"}
 
@@ -126,7 +126,7 @@ def test_a_book_that_moves_is_proof_only_when_rest_agrees() -> None:
     nothing."""
     condemned, _ = audited("AB", lambda n, asset: "replaced" if n == 3 else "different", 100)
     assert len(condemned) == 1
-    condemned, _ = audited("AB", lambda n, asset: "same" if (n, asset) == (3, "A") else "different", 30)
+    condemned, _ = audited("AB", lambda n, asset: "same" if (n, asset) == (3, "B") else "different", 30)
     assert sorted(asset for _, asset, _ in condemned) == ["A", "B"]
 
 
@@ -168,7 +168,7 @@ def test_what_a_leg_came_back_with_is_told() -> None:
 
 async def test_rest_that_lies_about_every_book_costs_one_leg(monkeypatch: pytest.MonkeyPatch) -> None:
     """With REST one share off everywhere, only the book that is tried leaves, and comes back at once."""
-    async with running(monkeypatch, limits={"audit_s": 1.0}, sim={"sim_rate": 20}) as system:
+    async with running(monkeypatch, limits={"audit_s": 1.0}, sim={"sim_rate": 0.001}) as system:
         await system.all_live()
         for auditor in system.aggregator._auditors.values():
             true = auditor._source.books
@@ -177,10 +177,11 @@ async def test_rest_that_lies_about_every_book_costs_one_leg(monkeypatch: pytest
                 return [replace(book, bids=[*book.bids, ("0.0007", "1")]) for book in await true(assets)]
 
             monkeypatch.setattr(auditor._source, "books", lie)
-        await system.judge.until(lambda: bool(system.judge.left), 20)
-        await asyncio.sleep(4.0)
-        assert all(auditor._doubted_until > 0 for auditor in system.aggregator._auditors.values())
-        left = [asset for _, asset, _, _ in system.judge.left]
-        assert len(left) == len({system.judge.platform[asset] for asset in left}) <= 2
+        async with asyncio.timeout(30):
+            while not all(auditor._doubted_until for auditor in system.aggregator._auditors.values()):
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(2.0)
+        left = [system.judge.platform[asset] for _, asset, _, _ in system.judge.left]
+        assert sorted(left) == ["kalshi", "polymarket"]
         await system.all_live()
         assert system.judge.wrong == []

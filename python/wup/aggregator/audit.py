@@ -157,8 +157,9 @@ class Auditor:
         if self._trying or self._clock.monotonic() < self._doubted_until:
             self._doubt(f"{len(wrong)} of {compared} wrong")
             return
-        # A book about which nothing comes has not changed by itself either.
-        tried = next((asset for asset, verdict in wrong.items() if verdict == "silent"), next(iter(wrong)))
+        # A quiet book will hardly change by itself just now.
+        activity = self._group.activity
+        tried = min(wrong, key=lambda asset: (wrong[asset] != "silent", activity.get(asset, 0)))
         self._trying = True
         try:
             third = await self._compare(list(wrong), condemned=(tried, _why(wrong[tried])))
