@@ -208,14 +208,18 @@ def _ladder(levels: object, asset: str, *, mirrored: bool) -> list[Level]:
         return []
     if not isinstance(levels, list):
         raise VenueMessageError("bad_field", "a ladder is no array", asset)
+    exact = complement if mirrored else shortest
     read: list[Level] = []
     for level in levels:
         if not isinstance(level, list) or len(level) != 2:
             raise VenueMessageError("bad_level", f"level {level!r}", asset)
         price, size = level
+        if type(price) is str and type(size) is str:
+            read.append((exact(price), shortest(size)))
+            continue
         text = text_of(price if isinstance(price, str) else _cents(price, asset), "price", asset)
         count = text_of(size if isinstance(size, str) else _count(size, asset), "count", asset)
-        read.append((complement(text) if mirrored else shortest(text), shortest(count)))
+        read.append((exact(text), shortest(count)))
     return read
 
 

@@ -126,15 +126,23 @@ def _book(item: dict[str, Any]) -> Snapshot:
     )
 
 
-def _levels(levels: object, asset: str) -> list[Level]:
+def _levels(levels: Any, asset: str) -> list[Level]:
     if not isinstance(levels, list):
         raise VenueMessageError("bad_field", "a side is no array", asset)
-    read: list[Level] = []
-    for level in levels:
-        if not isinstance(level, dict):
-            raise VenueMessageError("bad_level", f"level {level!r}", asset)
-        read.append((text_of(level.get("price"), "price", asset), text_of(level.get("size"), "size", asset)))
+    try:
+        read: list[Level] = [(level["price"], level["size"]) for level in levels]
+    except (KeyError, TypeError):
+        return [_level(level, asset) for level in levels]
+    for price, size in read:
+        if type(price) is not str or type(size) is not str:
+            return [_level(level, asset) for level in levels]
     return read
+
+
+def _level(level: object, asset: str) -> Level:
+    if not isinstance(level, dict):
+        raise VenueMessageError("bad_level", f"level {level!r}", asset)
+    return text_of(level.get("price"), "price", asset), text_of(level.get("size"), "size", asset)
 
 
 def _changes(item: dict[str, Any], problems: list[VenueMessageError]) -> list[Absolute]:
