@@ -199,6 +199,9 @@ async def test_a_reserve_that_was_refused_is_tried_again_until_it_is_kept() -> N
     kept: list[int] = []
     async with Feed(save_epoch=keeping(kept, refused=[True, True, True])) as feed:
         await feed.start(table(K))
+        # No ticks but those of this test, however long it takes.
+        assert feed.service._ticker is not None
+        feed.service._ticker.cancel()
         http = OrderbookHttp(feed.service, "127.0.0.1", 0)
         await http.start()
         try:
