@@ -30,6 +30,28 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.load(config.Settings).event_slug == ("kalshi:KXFED-26DEC", "polymarket:fed")
 
 
+@pytest.mark.parametrize(
+    ("log_level", "rust_log", "level"),
+    [
+        (None, None, "info"),
+        (None, "debug", "debug"),
+        (None, "hyper=trace,WARN", "warn"),
+        (None, "hyper=trace", "info"),
+        ("error", "debug", "error"),
+    ],
+)
+def test_the_log_level_may_come_from_rust_log(
+    monkeypatch: pytest.MonkeyPatch, log_level: str | None, rust_log: str | None, level: str
+) -> None:
+    """RUST_LOG's level for everything holds where LOG_LEVEL is not set; the rest of it is not read."""
+    for name, value in (("LOG_LEVEL", log_level), ("RUST_LOG", rust_log)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert config.load(config.Settings).log_level == level
+
+
 def test_all_errors_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three wrong variables give three problems, each naming its variable."""
     monkeypatch.setenv("WS_PORT", "99999")

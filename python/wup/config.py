@@ -6,8 +6,9 @@ Venue settings live in the venue's folder; `load` reads any of these classes.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import ByteSize, Field, StringConstraints, ValidationError, field_validator
@@ -17,6 +18,17 @@ from wup import logs
 from wup.errors import SettingsError
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+LogLevel = Literal["trace", "debug", "info", "warning", "warn", "error"]
+
+
+def _rust_log() -> LogLevel:
+    """RUST_LOG where LOG_LEVEL is not set: its level for everything; what it says of
+    single crates is theirs."""
+    for part in os.environ.get("RUST_LOG", "").split(","):
+        level = part.strip().lower()
+        if level in get_args(LogLevel):
+            return cast("LogLevel", level)
+    return "info"
 
 
 class EnvSettings(BaseSettings):
@@ -57,7 +69,7 @@ class Settings(FileSettings):
     orderbook_http_port: Port = 8080
     events_http_port: Port = 8081
     ws_port: Port = 8082
-    refresh_interval_secs: Annotated[float, Field(gt=0)] = 60.0
+    refresh_interval_secs: Annotated[float, Field(gt=0, le=1_000_000)] = 60.0
     event_slug: Annotated[tuple[str, ...], NoDecode] = ()
     nats_subject: str = "normalized.>"
     publish_changes: bool = False
@@ -75,7 +87,7 @@ class Settings(FileSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     metrics_host: str = "127.0.0.1"
     orderbook_service_url: Annotated[tuple[str, ...], NoDecode] = ("http://localhost:8080",)
-    log_level: Literal["trace", "debug", "info", "warning", "warn", "error"] = "info"
+    log_level: LogLevel = Field(default_factory=_rust_log)
 
     @field_validator(
         "event_slug",

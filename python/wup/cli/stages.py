@@ -27,6 +27,8 @@ def settings_or_exit(
         mappings: look at the mapping files too.
     """
     from wup import runtime
+    from wup.gateway.limits import Limits
+    from wup.http_guard import HttpLimits
 
     problems: list[str] = []
     loaded: tuple[Settings, dict[str, EnvSettings]] | None = None
@@ -34,6 +36,11 @@ def settings_or_exit(
         loaded = runtime.load_settings(**overrides)
     except SettingsError as error:
         problems.extend(error.problems)
+    for limits in (Limits, HttpLimits):
+        try:
+            config.load(limits)
+        except SettingsError as error:
+            problems.extend(error.problems)
     problems.extend(_file_problems(config.load(config.FileSettings), mappings=mappings))
     if problems or loaded is None:
         running.fail(problems)
