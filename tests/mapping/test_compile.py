@@ -169,6 +169,34 @@ def test_a_broken_invariant_suspends_the_leg(
     assert all(x.suspended is None for x in compiler.table(3).legs), "back when the venues' words are right"
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "out"),
+    [
+        (None, "2026-07-10T23:05:00Z", []),
+        (None, "2026-07-10T23:20:00Z", []),
+        # Postponed, or the second game of the day.
+        (None, "2026-07-10T23:21:00Z", ["0x01-y"]),
+        (None, "2026-07-10 19:05:00+00", ["0x01-y"]),
+        ("2026-07-10T23:05:00Z", "2026-07-10T23:06:00Z", []),
+        # The venue that contradicts its own confirmed start goes; the others are judged beside what it says.
+        ("2026-07-11T23:05:00Z", "2026-07-10T23:05:00Z", ["KXGAME-TEX", "0x01-y"]),
+        (None, "soon", []),
+    ],
+)
+def test_a_start_that_moves_suspends_the_leg(ours: str | None, theirs: str, out: list[str]) -> None:
+    """A venue that tells another start than was confirmed, by more than 15 minutes: the leg is out at once,
+    and back when the start is."""
+    legs = [one.replace("status", "start = 2026-07-10T23:05:00Z\n    status", 1) for one in (TEX, POLY)]
+    told = {} if ours is None else {"facts": {"game_start_time": ours}}
+    _, compiler = compiled(game(*legs), kalshi(**told), polymarket(facts={"game_start_time": theirs}))
+    table = [x for x in compiler.table(1).legs if x.book == BOOK]
+    assert [x.asset_id for x in table if x.suspended == "contradiction"] == out
+    assert any("another game" in problem for problem in compiler.problems()) == bool(out)
+    compiler.set_event(kalshi())
+    compiler.set_event(polymarket(facts={"game_start_time": "2026-07-10T23:05:00Z"}))
+    assert all(x.suspended is None for x in compiler.table(2).legs)
+
+
 @pytest.mark.parametrize("status", ["resolved", "unlisted"])
 def test_what_leaves(status: str) -> None:
     """A resolved market's leg leaves; a market without a book has no leg."""

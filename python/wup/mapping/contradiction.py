@@ -1,4 +1,4 @@
-"""Legs of one market that the venues' own words contradict (mapping.md section 5, rules 2 and 4).
+"""Legs of one market that the venues' own words contradict (mapping.md section 5, rules 2, 4 and 5).
 
 Only contradictions are found: what cannot be compared says nothing. A person is told before publishing
 (`wup.mapping.lint_venues`); a leg that turns wrong later is suspended (`wup.mapping.compile`).
@@ -6,9 +6,11 @@ Only contradictions are found: what cannot be compared says nothing. A person is
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from wup.mapping.rest import time_us
 from wup.mapping.subjects import alike, subjects
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
     from wup.mapping.catalogue import VenueMarket
     from wup.mapping.file import LegEntry, MarketEntry
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TOLERANCE = timedelta(minutes=15)
 
 
 def contradictions(
@@ -27,6 +33,7 @@ def contradictions(
     """
     for place, (leg, listed) in enumerate(known):
         yield from ((leg, reason) for reason in _line(market, leg, listed))
+        yield from ((leg, reason) for reason in _start(leg, listed, known[:place]))
         yield from ((leg, reason) for reason in _together(leg, listed, known[:place]))
 
 
@@ -39,6 +46,30 @@ def _line(market: MarketEntry, leg: LegEntry, listed: VenueMarket) -> Iterator[s
         yield f"{leg.market} has the line {listed.line}, {market.key!r} has none; put the line into the key"
     elif abs(Decimal(listed.line)) != abs(Decimal(wanted)):
         yield f"{leg.market} has the line {listed.line}, the key {wanted}: another contract; retire the leg"
+
+
+def _start(
+    leg: LegEntry, listed: VenueMarket, before: Sequence[tuple[LegEntry, VenueMarket]]
+) -> Iterator[str]:
+    """The start that the venue tells now, beside the one confirmed and those of the other legs."""
+    now = _told(listed)
+    if now is None:
+        return
+    others = [(leg.where, leg.start)]
+    for other, other_listed in before:
+        others += [(other.where, other.start), (other.where, _told(other_listed))]
+    for where, start in others:
+        if start is not None and abs(now - start) > _TOLERANCE:
+            yield (
+                f"{leg.market} starts {now.isoformat()} now, {where} says {start.isoformat()}: postponed, or "
+                "another game; check both, and set start anew or retire the leg"
+            )
+            return
+
+
+def _told(listed: VenueMarket) -> datetime | None:
+    began = time_us(listed.facts.get("game_start_time"))
+    return None if began is None else _EPOCH + timedelta(microseconds=began)
 
 
 def _together(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _MAX_INCREMENT = 500
 _KEPT_ANNOUNCEMENTS = 64
+_MANY_MARKETS = 2000
 
 
 def announcement(version: int, previous: int, markets: list[str] | None) -> bytes:
@@ -191,20 +192,33 @@ class MappingSource:
             markets = {hid: market for hid, market in self._markets.items() if hid not in loaded.gone}
             markets.update(loaded.markets)
         self._rejected = loaded.rejected
-        if loaded.version == self.table.version and markets == self._markets:
+        if len(markets) <= _MANY_MARKETS:
+            built = self._build(loaded.version, markets)
+        else:
+            # The loop that this stage's messages go through must not wait for a table of 100,000 books.
+            built = await asyncio.to_thread(self._build, loaded.version, markets)
+        if built is None:
             return
-        self._parts = {
-            hid: self._parts[hid] if self._markets.get(hid) is market else part_of(market)
-            for hid, market in markets.items()
-        }
         self._markets = markets
+        self._parts, self.table = built
         self._announced = [a for a in self._announced if a[0] > loaded.version]
-        self.table = table_of(loaded.version, self._parts.values())
         for callback in list(self._callbacks):
             try:
                 callback(self.table)
             except Exception as error:
                 logs.log("mapping").error("a mapping callback failed", error=repr(error))
+
+    def _build(
+        self, version: int, markets: dict[str, UnifiedMarket]
+    ) -> tuple[dict[str, Part], MappingTable] | None:
+        """The parts and the table of these markets; None when they are what is in force. Changes nothing."""
+        if version == self.table.version and markets == self._markets:
+            return None
+        parts = {
+            hid: self._parts[hid] if self._markets.get(hid) is market else part_of(market)
+            for hid, market in markets.items()
+        }
+        return parts, table_of(version, parts.values())
 
     def _increment(self, version: int) -> list[str] | None:
         """The markets that changed since our version, when the announcements tell them all; else None."""
