@@ -206,7 +206,7 @@ async def test_a_fault_of_the_question_changes_nothing(monkeypatch: pytest.Monke
 async def test_the_simulated_exchange_pauses_and_resumes(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The simulator's engine stands still while connections live: every leg of that venue is kept out for
+    """The simulator's engine only cancels while connections live: every leg of that venue is kept out for
     `maintenance`, and is back when it goes on. A maintenance that ends at a known time says when."""
     monkeypatch.setattr(discovery, "PAUSE_S", 0.02)
     sims = Simulators(SimSettings(sim_seed=1))
@@ -225,7 +225,7 @@ async def test_the_simulated_exchange_pauses_and_resumes(
         faults = f"{sims.control_url()}/faults"
         async with followed(settings, redis_url, {"kalshi": catalogue}) as (service, until):
             await until(lambda t: set(suspended(t).values()) == {None})
-            await http.post(faults, json=[{"kind": "restart", "venue": "kalshi", "seconds": 3600}])
+            await http.post(faults, json=[{"kind": "pause", "venue": "kalshi", "seconds": 3600}])
             await until(lambda t: set(suspended(t).values()) == {"maintenance"})
             await http.delete(faults)
             await until(lambda t: set(suspended(t).values()) == {None})

@@ -256,6 +256,40 @@ def test_polymarket_forms() -> None:
     assert json.loads(announced["assets_ids"]) == list(wire.market().listing.assets)
 
 
+def test_kalshi_announces_a_market() -> None:
+    """A new market is `created`, with its event; nothing says that an existing one opens."""
+    wire = Wire(KALSHI)
+    wire.fault("new_market")
+    (created,) = [m["msg"] for m in parsed(wire.run(0.2)) if m.get("type") == "market_lifecycle_v2"]
+    assert (created["event_type"], created["market_ticker"]) == ("created", wire.market().listing.market_id)
+    assert created["additional_metadata"]["event_ticker"] == wire.market().listing.event
+
+
+@pytest.mark.parametrize("venue", [KALSHI, POLYMARKET])
+def test_in_a_pause_books_only_shrink(venue: str) -> None:
+    """Maintenance with the connections alive: orders are cancelled and none is placed or matched; after it
+    trading goes on."""
+    wire = Wire(venue, rate=3_000)
+
+    def sizes() -> dict[Any, int]:
+        return {
+            (name, side, price): size
+            for name, market in wire.exchange.markets.items()
+            for side in ("bid", "ask")
+            for price, size in market.book.side(side).ascending()
+        }
+
+    wire.fault("pause", seconds=1.0)
+    before = sizes()
+    got = wire.run(0.9)
+    after = sizes()
+    assert got
+    assert len(after) < len(before)
+    assert all(size <= before.get(level, 0) for level, size in after.items())
+    wire.run(1.0)
+    assert any(size > after.get(level, 0) for level, size in sizes().items())
+
+
 def test_polymarket_missing_books_and_pongs() -> None:
     """First books can be missing above a number of assets, or for one asset; PING can stay unanswered."""
     wire = Wire(POLYMARKET)

@@ -99,6 +99,7 @@ def router(simulators: Simulators) -> APIRouter:
             item.menu.clear()
             item.refuse_until_us = 0
         simulators.model.paused_until.clear()
+        simulators.model.cancel_only_until.clear()
         return _json({"cleared": True})
 
     return routes

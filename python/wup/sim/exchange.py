@@ -286,6 +286,9 @@ class Exchange(ABC):
         if fault.kind == "restart":
             model.paused_until[self.platform] = now_us + round(seconds * 1_000_000)
             return
+        if fault.kind == "pause":
+            model.cancel_only_until[self.platform] = now_us + round(seconds * 1_000_000)
+            return
         if fault.kind == "close_market":
             self._close_script(market, now_us, fault.result, seconds)
             return

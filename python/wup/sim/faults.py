@@ -69,6 +69,7 @@ EngineFault = Literal[
     "close_market",  # close, determine as `result`, settle
     "new_market",  # announce a market
     "restart",  # the engine stands still for `seconds`
+    "pause",  # maintenance of the engine for `seconds`: orders can be cancelled, not placed
 ]
 FaultKind = FrameFault | KalshiFault | PolymarketFault | ConnectionFault | EngineFault
 

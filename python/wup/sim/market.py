@@ -64,6 +64,8 @@ class MarketModel:
         }
         self.paused_until: dict[str, int] = {}
         """Venue -> engine time before which nothing happens there."""
+        self.cancel_only_until: dict[str, int] = {}
+        """Venue -> engine time before which no order is placed there, only cancelled."""
         self._mean_gap_us = MICRO / rate
         self._next_us = start_us
         self._scripts: list[tuple[int, int, Callable[[int], Iterator[EngineEvent]]]] = []
@@ -116,6 +118,11 @@ class MarketModel:
         market = self._open[bisect(self._weights, pick * self._weights[-1])]
         self._walk(market)
         if at_us < self.paused_until.get(market.listing.venue, 0):
+            return
+        if at_us < self.cancel_only_until.get(market.listing.venue, 0):
+            gone = self._cancel(market, "bid" if self.rng.random() < 0.5 else "ask")
+            if gone is not None:
+                yield from self.transact(market, at_us, [gone])
             return
         changes, fills = self._act(market)
         if changes:

@@ -311,9 +311,10 @@ class KalshiRest:
 
     async def status(self) -> Response:
         """`GET /exchange/status`: not trading while a maintenance is simulated."""
-        now_us = self._now_us()
+        now_us, model, venue = self._now_us(), self._exchange.model, self._exchange.platform
         closed = now_us < self._exchange.refuse_until_us
-        paused = closed or now_us < self._exchange.model.paused_until.get(self._exchange.platform, 0)
+        still_us = max(model.paused_until.get(venue, 0), model.cancel_only_until.get(venue, 0))
+        paused = closed or now_us < still_us
         resume = (
             _iso(datetime.fromtimestamp(self._exchange.refuse_until_us // MICRO, UTC)) if closed else None
         )
