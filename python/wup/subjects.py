@@ -99,7 +99,8 @@ def audit(platform: str) -> str:
 
 
 def discover(platform: str) -> str:
-    """Events that the venue's stream announced new markets of, for the event service."""
+    """Events that the venue's stream announced new markets of, and markets whose status may have changed
+    unheard, for the event service."""
     return f"control.discover.{platform}"
 
 

@@ -114,7 +114,8 @@ async def test_an_announced_market_is_followed_at_once(
 
 async def test_the_normalizer_tells_each_event_once_a_second() -> None:
     """However many connections bring an announcement and however many markets an event gets, one message a
-    venue goes out with the next marks; none when nothing was announced."""
+    venue goes out with the next marks; none when nothing was announced. (A connection that opened goes out
+    beside it.)"""
     bus, clock = LocalBus(), ManualClock()
     said: list[tuple[str, Any]] = []
     await bus.subscribe("control.discover.*", lambda m: said.append((m.subject, orjson.loads(m.payload))))
@@ -129,7 +130,10 @@ async def test_the_normalizer_tells_each_event_once_a_second() -> None:
     normalizer.mark()
     normalizer.mark()
     await normalizer.stop()
-    assert said == [("control.discover.kalshi", {"events": ["KXA-1", "KXB-1"]})]
+    assert said == [
+        ("control.discover.kalshi", {"events": ["KXA-1", "KXB-1"]}),
+        ("control.discover.kalshi", {"assets": "all"}),
+    ]
 
 
 async def test_an_announcement_is_looked_for_twice() -> None:
@@ -183,10 +187,17 @@ async def test_an_announcement_that_cannot_be_read_is_counted(
     ):
         await until(lambda t: bool(t.legs))
         before = bad()
-        for payload in (b"{", b"[]", b"7", b'{"events":7}', b'{"events":[{"a":1},"nobody"]}'):
+        for payload in (
+            b"{",
+            b"[]",
+            b"7",
+            b'{"events":7}',
+            b'{"events":[{"a":1},"nobody"]}',
+            b'{"assets":1}',
+        ):
             bus.publish("control.discover.polymarket", payload)
         bus.publish("control.discover.nobody", b'{"events":["A"]}')
-        assert bad() == before + 5
+        assert bad() == before + 6
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{service.port}") as http:
             assert (await http.get("/v1/events")).status_code == 200
 

@@ -129,6 +129,45 @@ async def test_requests_are_answered_and_our_own_wishes_are_not(buses: tuple[Bus
         assert inbox.reader.types(A) == ["snapshot", "snapshot", "state"]
 
 
+async def test_statuses_are_told_and_asked_for(buses: tuple[Bus, Bus]) -> None:
+    """A halt is told to logs after the frame that told it, once, and its end too; the venue's catalogue is
+    asked about all markets when a connection opens. What others tell of statuses, or claim to know of books,
+    changes nothing."""
+    life = b'{"type":"market_lifecycle_v2","sid":3,"seq":%d,"msg":{"market_ticker":"%s","event_type":"%s"}}'
+    async with running(buses, ("kalshi", A, A)) as (inbox, bus, clock):
+        records: list[tuple[str, dict[str, object]]] = []
+        looks: list[bytes] = []
+
+        def record(message: Message) -> None:
+            assert message.headers is not None
+            kind = message.headers["Wup-Kind"]
+            records.append((kind, orjson.loads(message.payload) if kind == "status" else {}))
+            inbox.news.set()
+
+        def look(message: Message) -> None:
+            looks.append(message.payload)
+            inbox.news.set()
+
+        await bus.subscribe(subjects.RAW_ALL, record)
+        await bus.subscribe(subjects.discover("kalshi"), look)
+        aggregator = Publisher(bus, clock)
+        aggregator.say("open", b"{}")
+        aggregator.say("frame", snapshot(A, 1, LEVELS))
+        aggregator.say("status", b'{"asset":"%s","status":"closed","why":"resolved","by":"n2"}' % A.encode())
+        aggregator.say("frame", life % (1, A.encode(), b"deactivated"))
+        await inbox.until(lambda: inbox.reader.state.get(A) == "halted" and len(records) == 5)
+        aggregator.say("frame", life % (2, A.encode(), b"activated"))
+        await inbox.until(lambda: inbox.reader.state.get(A) == "live" and len(records) == 7)
+        kinds = [kind for kind, _ in records]
+        assert kinds == ["open", "frame", "status", "frame", "status", "frame", "status"]
+        told = {"asset": A, "by": "n1"}
+        assert [fields for _, fields in records if fields.get("by") == "n1"] == [
+            {**told, "status": "halted", "why": "halted"},
+            {**told, "status": "open"},
+        ]
+        await inbox.until(lambda: b'{"assets":"all"}' in looks)
+
+
 async def test_marks_come_from_the_start() -> None:
     """Each second marks are published, also when there is nothing to mark."""
     bus = LocalBus()

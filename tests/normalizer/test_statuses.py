@@ -10,7 +10,7 @@ import pytest
 
 from normalizer.feed import START_US, Feed, table
 from normalizer.test_engine import K2, LEVELS, K, P, started
-from venues.kal import FRAME_MS, A, B, delta, raw, snapshot
+from venues.kal import FRAME_MS, A, B, delta, error, raw, snapshot, subscribed
 from venues.poly import MARKET, NO, YES, Book
 from venues.poly import raw as poly_raw
 from wup.mapping.table import MappingTable
@@ -247,6 +247,40 @@ def test_a_resolution_is_held_by_the_same_means() -> None:
         feed.frame("polymarket", poly_raw([book.book()]), "p2")
         assert feed.reader.state == {YES: "closed"}
         assert feed.reader.messages[-1][1]["result"] == "yes"
+
+
+def test_what_may_have_been_missed_is_asked_for() -> None:
+    """The venue's catalogue is asked about a market when a halt is told, and about all when a connection
+    opens, when frames of the lifecycle are missing, and when records of ours are; never because of books."""
+    looks: list[tuple[str, tuple[str, ...] | None]] = []
+
+    def news() -> list[tuple[str, tuple[str, ...] | None]]:
+        found = looks.copy()
+        looks.clear()
+        return found
+
+    feed = Feed(K, K2, look=lambda platform, assets: looks.append((platform, assets)))
+    everything = [("kalshi", None)]
+    feed.open("kalshi", use_yes_price=False)
+    assert news() == everything
+    feed.frame("kalshi", subscribed(1, "orderbook_delta"))
+    feed.frame("kalshi", subscribed(3, "market_lifecycle_v2"))
+    feed.frame("kalshi", snapshot(A, 1, LEVELS))
+    feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00"))
+    feed.frame("kalshi", life("created", 1))
+    assert news() == []
+    feed.frame("kalshi", life("deactivated", 2))
+    feed.frame("kalshi", life("deactivated", 3))
+    assert news() == [("kalshi", (A,))]
+    feed.frame("kalshi", life("created", 5))
+    assert news() == everything
+    feed.frame("kalshi", error(10, sid=1, seq=4))
+    assert news() == []
+    feed.frame("kalshi", error(10, sid=3, seq=6))
+    assert news() == everything
+    feed.lose()
+    feed.record("marks", "kalshi", "c1", {"open": {}})
+    assert news() == everything
 
 
 # --- recordings -----------------------------------------------------------------------------------

@@ -153,6 +153,13 @@ class Discovery:
         self._wake.set()
         return True
 
+    def doubted(self, slugs: Collection[str] | None = None) -> None:
+        """Markets of these events, None: of any, may have changed unheard: look soon, and no more often than
+        an event whose next look is near anyway."""
+        for slug in list(self._due) if slugs is None else slugs:
+            if slug not in self._again:
+                self.announced(slug)
+
     async def fetch(self, slug: str) -> VenueEventRecord:
         """Fetch one event now, on a person's request.
 

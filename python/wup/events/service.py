@@ -281,16 +281,32 @@ class EventService:
                 self._publisher.units_changed(self.compiler.set_event(self.as_paused(event)))
 
     def _announced(self, message: Message) -> None:
-        """`{"events": [...]}`: the venue's stream announced markets of these."""
+        """`{"events": [...]}`: the venue's stream announced markets of these. `{"assets": "all"|[...]}`: what
+        it said about these may not have been heard."""
         platform = subjects.split(message.subject)[-1]
         try:
-            events = orjson.loads(message.payload)["events"]
+            fields = orjson.loads(message.payload)
             discovery = self.discoveries[platform]
-            for slug in events:
+            if "assets" in fields:
+                discovery.doubted(self._events_of(platform, fields["assets"]))
+                return
+            for slug in fields["events"]:
                 if discovery.announced(str(slug)):
                     logs.log("events").info("market announced", platform=platform, slug=logs.clean(str(slug)))
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             logs.bad_input("events", platform, "bad_announcement", message.payload, error=repr(error))
+
+    def _events_of(self, platform: str, assets: object) -> list[str] | None:
+        if assets == "all":
+            return None
+        if not isinstance(assets, list):
+            raise TypeError("assets")
+        wanted = {asset for asset in assets if isinstance(asset, str)}
+        return [
+            slug
+            for (name, slug), event in self.events.items()
+            if name == platform and any(wanted.intersection(market.assets) for market in event.markets)
+        ]
 
     def as_paused(self, event: VenueEventRecord) -> VenueEventRecord:
         """The event with what its venue as a whole says: its markets may be in maintenance."""

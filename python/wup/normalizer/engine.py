@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wup.mapping.table import MappingTable
     from wup.model import Instrument, Level
     from wup.normalizer.deadlines import Verdict
-    from wup.normalizer.showing import Bad, Emit, Listed, Repair
+    from wup.normalizer.showing import Bad, Emit, Listed, Look, Repair
     from wup.normalizer.statuses import Tell
     from wup.raw import Meta
     from wup.venues.base import Venue
@@ -39,7 +39,8 @@ class Engine:
 
     `stamp` gives `ts.norm`; without it `ts.norm` is the receive time (replay). `discover` makes the engine
     follow every asset that it meets, and is told each; without it only the table's assets are followed.
-    `tell` is told every change of a market's own status; it must not call the engine.
+    `tell` is told every change of a market's own status, `look` when the venue's catalogue should be asked
+    for it; neither may call the engine.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Engine:
         verdict: Verdict = lambda platform, connection, asset, state, why: None,
         tell: Tell = lambda platform, asset, fields: None,
         listed: Listed = lambda platform, event: None,
+        look: Look = lambda platform, assets: None,
         stamp: Callable[[], int] | None = None,
         discover: Callable[[Instrument], None] | None = None,
     ) -> None:
@@ -63,6 +65,7 @@ class Engine:
         self._repair = repair
         self._bad = bad
         self._verdict = verdict
+        self._look = look
         self._lenient = discover is not None
         self._statuses = Statuses(tell)
         self._followed = Followed(venues, epoch, self._statuses, bad, discover)
@@ -70,7 +73,7 @@ class Engine:
         self._assets = self._followed.assets
         self._connections: dict[tuple[str, str], Connection] = {}
         self._showing = Showing(
-            epoch, self._assets, self._connections, self._statuses, emit, repair, bad, stamp, listed
+            epoch, self._assets, self._connections, self._statuses, emit, repair, bad, look, stamp, listed
         )
         self._deadlines = Deadlines(
             self._assets, self._connections, self._showing, repair, bad, verdict, self._close
@@ -174,6 +177,8 @@ class Engine:
         normaliser = venue.normaliser(fields, self._instruments[meta.platform])
         connection = Connection(meta.connection, meta.platform, normaliser, self._opened)
         self._connections[(meta.platform, meta.connection)] = connection
+        # What the venue said while none was open is not said again.
+        self._look(meta.platform, None)
         return connection
 
     def _adopt(self, meta: Meta) -> Connection | None:
@@ -209,6 +214,7 @@ class Engine:
     def _lost(self, connection: Connection, detail: str, now_us: int) -> None:
         """Frames of this connection were lost on their way to us: none of its books is known."""
         self._bad(connection.platform, "lost_records", f"{connection.name} {detail}")
+        self._look(connection.platform, None)
         assets = connection.distrust(self._bad)
         for asset_id in assets:
             self._showing.leave(connection.platform, connection, asset_id, "resync", "gap", None, now_us)

@@ -73,12 +73,15 @@ class NormalizerService:
             verdict=self._verdict,
             tell=self._tell,
             listed=self._listed,
+            look=self._look,
             stamp=clock.now_us,
         )
         # Events with a market announced since the last marks, by platform.
         self._announced: dict[str, set[str]] = {}
         # Changes of markets' statuses, not yet on the bus.
         self._told: list[tuple[str, bytes, dict[str, str]]] = []
+        # Markets whose catalogue is to be asked; None: all of the platform.
+        self._looks: dict[str, set[str] | None] = {}
         self.engine.set_table(table)
         self._audits = Audits(self.engine.shown, clock)
         self._journals = self._audits.journals
@@ -212,10 +215,15 @@ class NormalizerService:
             self._announced.setdefault(platform, set()).add(event)
 
     def _announce(self) -> None:
-        """Tell the event service which events have new markets: it knows which are followed."""
+        """Tell the event service which events have new markets: it knows which are followed. And which
+        markets may have changed unheard."""
         announced, self._announced = self._announced, {}
         for platform, events in announced.items():
             self._bus.publish(subjects.discover(platform), orjson.dumps({"events": sorted(events)}))
+        looks, self._looks = self._looks, {}
+        for platform, assets in looks.items():
+            body = {"assets": "all" if assets is None else sorted(assets)}
+            self._bus.publish(subjects.discover(platform), orjson.dumps(body))
 
     def _bad(self, platform: str, kind: str, detail: str) -> None:
         logs.bad_input(STAGE, platform, kind, detail)
@@ -234,6 +242,10 @@ class NormalizerService:
         meta = Meta("status", platform, STATUS_OF, self._clock.now_us(), 0)
         body = orjson.dumps({**fields, "by": self._instance})
         self._told.append((subjects.raw_connection(platform, STATUS_OF), body, meta.headers()))
+
+    def _look(self, platform: str, assets: tuple[str, ...] | None) -> None:
+        known = self._looks.get(platform, set())
+        self._looks[platform] = None if assets is None or known is None else known.union(assets)
 
     def _tell_now(self) -> None:
         told, self._told = self._told, []

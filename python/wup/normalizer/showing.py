@@ -18,6 +18,7 @@ from wup.venues.base import (
     LegChanged,
     MarketListed,
     RepairWanted,
+    StatusesLost,
     StatusTold,
     TradeSeen,
 )
@@ -37,6 +38,9 @@ Repair = Callable[[str, tuple[str, ...], str, str], None]
 """(platform, assets, why, connection): the venue must be asked for fresh books."""
 Listed = Callable[[str, str | None], None]
 """(platform, event or None): the venue announced a market."""
+Look = Callable[[str, "tuple[str, ...] | None"], None]
+"""(platform, assets): what the venue said of these markets, or of any (None), may have been missed, or is not
+known to its catalogue yet: that should be asked."""
 Bad = Callable[[str, str, str], None]
 """(platform, kind, detail) of input that cannot be used."""
 
@@ -53,6 +57,7 @@ class Showing:
         emit: Emit,
         repair: Repair,
         bad: Bad,
+        look: Look,
         stamp: Callable[[], int] | None,
         listed: Listed,
     ) -> None:
@@ -63,6 +68,7 @@ class Showing:
         self._emit = emit
         self._repair = repair
         self._bad = bad
+        self._look = look
         self._stamp = stamp
         self._listed = listed
 
@@ -118,6 +124,8 @@ class Showing:
                 self._told(connection.platform, output, rx_us, now_us)
             elif isinstance(output, MarketListed):
                 self._listed(connection.platform, output.event)
+            elif isinstance(output, StatusesLost):
+                self._look(connection.platform, None)
             elif isinstance(output, RepairWanted):
                 self._repair(connection.platform, output.assets, output.why, connection.name)
             elif isinstance(output, BadInput):
@@ -213,6 +221,9 @@ class Showing:
     ) -> None:
         """The market is halted, or at its end, until something else is known; also when said again."""
         asset = self._assets[platform].get(asset_id)
+        if status == "halted" and self._statuses.of(platform, asset_id) is None:
+            # How it ends may not be told: the catalogue is to have listed it.
+            self._look(platform, (asset_id,))
         held = self._statuses.hold(
             platform, asset_id, status, why, result=result, venue_us=venue_us, listed=listed
         )

@@ -110,6 +110,11 @@ class MarketListed:
 
 
 @dataclass(slots=True)
+class StatusesLost:
+    """Frames were lost that may have told the status of any market of the venue: its catalogue is asked."""
+
+
+@dataclass(slots=True)
 class RepairWanted:
     """The venue must be asked for fresh books of these assets."""
 
@@ -156,7 +161,15 @@ class LegCheck:
 VERDICTS = ("match", "mismatch", "unknown", "best_mismatch")
 
 Output = (
-    BookReplaced | BookChanged | TradeSeen | LegChanged | StatusTold | MarketListed | RepairWanted | BadInput
+    BookReplaced
+    | BookChanged
+    | TradeSeen
+    | LegChanged
+    | StatusTold
+    | StatusesLost
+    | MarketListed
+    | RepairWanted
+    | BadInput
 )
 
 

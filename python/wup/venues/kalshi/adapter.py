@@ -31,7 +31,7 @@ _MILLISECONDS_FROM = 100_000_000_000
 """Integer stamps above this are milliseconds, below it seconds (old tapes have both)."""
 # (YES key, NO key), newest form first; the oldest has integer cents (section 3.2).
 _LADDERS = (("yes_dollars_fp", "no_dollars_fp"), ("yes_dollars", "no_dollars"), ("yes", "no"))
-_LIFECYCLE = ("market_lifecycle_v2", "multivariate_market_lifecycle", "market_lifecycle")
+LIFECYCLE = ("market_lifecycle_v2", "multivariate_market_lifecycle", "market_lifecycle")
 _CONTROL = ("subscribed", "unsubscribed", "ok", "error", "ticker", "event_lifecycle", "event_fee_update")
 _LIFE: dict[str, tuple[LegState, str]] = {
     "deactivated": ("halted", "halted"),
@@ -103,7 +103,7 @@ class KalshiAdapter:
         stream = None if sid is None else str(sid)
         if kind == "trade":
             return [self._trade(_body(frame), seq, stream)]
-        if kind in _LIFECYCLE:
+        if kind in LIFECYCLE:
             return [_life(_body(frame), seq, stream)]
         if kind in _CONTROL:
             return [Control(str(kind), seq, stream, frame)]

@@ -14,8 +14,8 @@ import orjson
 from wup._core import NumberError, VenueBook, kalshi_delta, kalshi_snapshot
 from wup.errors import VenueMessageError
 from wup.model import Control, Increment, Snapshot, State, Trade
-from wup.venues.base import BadInput, LegChanged, LegCheck, MarketListed, TradeSeen
-from wup.venues.kalshi.adapter import BOOK_CHANNEL, KalshiAdapter, load, sequence_of
+from wup.venues.base import BadInput, LegChanged, LegCheck, MarketListed, StatusesLost, TradeSeen
+from wup.venues.kalshi.adapter import BOOK_CHANNEL, LIFECYCLE, KalshiAdapter, load, sequence_of
 from wup.venues.kalshi.books import KalshiBooks
 from wup.venues.kalshi.sequence import Sequences
 from wup.venues.numbers import restored
@@ -151,7 +151,15 @@ class KalshiNormaliser(KalshiBooks):
         use, gap = self._sequences.irregular(sid, seq, raw, now_us, out)
         if gap and self._channels.get(sid, BOOK_CHANNEL) == BOOK_CHANNEL:
             self._doubt(self._of(sid), "seq_gap", now_us, out)
+        if gap:
+            self._missed(sid, out)
         return use
+
+    def _missed(self, sid: int | None, out: list[Output]) -> None:
+        """Frames of the sid are missing: if they were about the life of markets, any may have changed."""
+        channel = None if sid is None else self._channels.get(sid)
+        if channel is None or channel in LIFECYCLE:
+            out.append(StatusesLost())
 
     def _unnumbered(self, frame: dict[str, Any], sid: int | None, now_us: int, out: list[Output]) -> None:
         """A book frame without its place in a sequence: what was lost before it cannot be known, so it is
@@ -216,6 +224,7 @@ class KalshiNormaliser(KalshiBooks):
                 self._sequences.begin(named)
         elif event.kind == "unsubscribed" and sid is not None:
             # We never ask for it, so the venue ended what is still wanted.
+            self._missed(sid, out)
             self._ended(sid, now_us, out)
             self._channels.pop(sid, None)
             self._sequences.end(sid)
@@ -229,6 +238,7 @@ class KalshiNormaliser(KalshiBooks):
             code = message.get("code") if isinstance(message, dict) else None
             out.append(BadInput("venue_error", f"code {code}: {orjson.dumps(message).decode()[:120]}"))
             if code in _TERMINAL:
+                self._missed(sid, out)
                 self._ended(sid, now_us, out)
 
     def _ended(self, sid: int | None, now_us: int, out: list[Output]) -> None:
