@@ -75,6 +75,17 @@
     watch.observe(document.querySelector(".ladder"), everything);
   },
 
+  // The sockets that the page opens, so that a test can do wrong on them.
+  noteSockets() {
+    window.sockets = [];
+    window.WebSocket = class extends WebSocket {
+      constructor(...options) {
+        super(...options);
+        window.sockets.push(this);
+      }
+    };
+  },
+
   // Every state that the connection is shown in, with what the ladders look like then.
   noteLinks() {
     window.links = [];

@@ -196,6 +196,27 @@ async def test_a_silent_gateway_is_not_live(engine: Engine, gateway: Gateway, ta
     await tab.until_cards(lambda cards: all(shows(card, engine) for card in cards.values()))
 
 
+async def test_a_close_for_good_is_told(engine: Engine, gateway: Gateway, tab: Tab) -> None:
+    """A close that trying again cannot help: the page says what happened and that nothing is live, does not
+    claim to try again, and connects anew when told to."""
+    await tab.page.add_init_script(f"({audit('noteSockets')})()")
+    await tab.page.goto(url(gateway))
+    await tab.until_cards(lambda cards: len(cards) == 2)
+    await tab.page.evaluate("() => { for (let n = 0; n < 20; n += 1) window.sockets[0].send('bad'); }")
+    alarm = tab.page.get_by_role("alert").filter(has_text="nothing below is live")
+    await expect(alarm).to_contain_text("closed 4400")
+    await expect(alarm).not_to_contain_text("Trying again")
+    await tab.until_link("Disconnected")
+    await tab.until_cards(lambda cards: all(card["state"] == "unproven" for card in cards.values()))
+    assert await faded(tab)
+    assert await tab.page.evaluate("() => window.sockets.length") == 1
+    await tab.page.get_by_role("button", name="Connect again").click()
+    await tab.until_link("Live")
+    await expect(tab.page.locator("#alarm")).to_be_hidden()
+    await tab.until_cards(lambda cards: len(cards) == 2 and all(shows(c, engine) for c in cards.values()))
+    await expect(tab.page.locator(".event-count").first).to_have_text("2 live")
+
+
 async def test_hundreds_of_levels_stay_cheap(engine: Engine, gateway: Gateway, tab: Tab) -> None:
     """With 300 levels a side shown, a change of one level touches a handful of elements, not the table."""
     sides = (
@@ -289,6 +310,16 @@ async def test_playground(engine: Engine, gateway: Gateway, tab: Tab) -> None:
     await expect(log.locator(".tag-error").first).to_be_visible()
     await page.get_by_role("button", name="Disconnect").click()
     await expect(page.locator("#play-state")).to_have_text("Not connected")
+    # What is sent while the old connection closes goes on a new one, and nothing old is shown any more.
+    await page.get_by_role("button", name="Connect").click()
+    await expect(page.locator("#play-state")).to_have_text("Connected")
+    await page.get_by_label("Example").select_option("Ping")
+    await page.evaluate(
+        "() => ['play-link', 'log-clear'].forEach((id) => document.getElementById(id).click())"
+    )
+    await page.get_by_role("button", name="Send").click()
+    await expect(log.locator(".tag-pong")).to_have_count(1)
+    await expect(page.locator("#play-state")).to_have_text("Connected")
 
 
 async def test_token_is_asked_for(engine: Engine, start: Starter, tab: Tab, tmp_path: Path) -> None:

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 import structlog
 
-from gateway.judge import Truth
+from gateway.puppet import Puppet
 from gateway.world import World, run
-from javascript.node import bundled
-from wup._core import MirrorBook
+from javascript.node import HERE
 from wup.gateway.mirror import Mirrors
 from wup.gateway.session import Session
 from wup.gateway.stream import Stream
 
 SEEDS = int(os.environ.get("WUP_GATEWAY_SEEDS", "100"))
 STEPS = 90
-CHUNK = 20
-APPLY = Path(__file__).parent.parent / "javascript" / "apply.mjs"
-_JS_MESSAGES = 300
+WEB = HERE.parents[1] / "python" / "wup" / "web"
 
 FAULTS = {
     "bus message lost", "orderbook restart", "subscription overflow", "mapping", "garbage",
     "gateway stopped", "gateway killed", "client leaves", "client stops reading", "resync",
     "close 1012", "close 1006", "close 4490", "library lost a book",
+    "JavaScript lost a book", "library subscribes", "library unsubscribes",
 }  # fmt: skip
 
 
@@ -46,64 +41,34 @@ def quiet() -> Iterator[None]:
     structlog.configure(**before)
 
 
-def javascript(worlds: list[tuple[int, World]]) -> int:
-    """What one client of each world was told, to the JavaScript client: the same verdicts, the same books."""
-    lines: list[bytes] = []
-    expected: list[tuple[int, Truth, bytes, str]] = []
-    for seed, world in worlds:
-        books: dict[str, list[bytes]] = {}
-        for text in world.told:
-            if b'"depth":' not in text and b'"every_ms":' not in text:
-                books.setdefault(orjson.loads(text)["book"], []).append(text)
-        for texts in books.values():
-            mirror = MirrorBook()
-            lines.append(b"")
-            for text in texts[:_JS_MESSAGES]:
-                lines.append(text)
-                expected.append((seed, world.truth, text, mirror.apply(text)))
-    text = b"\n".join(lines) + b"\n"
-    told = subprocess.run([bundled(), str(APPLY)], input=text, capture_output=True, timeout=100, check=True)
-    answers = [json.loads(line) for line in told.stdout.splitlines()]
-    checks = 0
-    found = [answer for answer in answers if answer is not None]
-    assert len(found) == len(expected)
-    for (seed, truth, text, verdict), answer in zip(expected, found, strict=True):
-        assert answer["verdict"] == verdict, (seed, text[:300])
-        if answer["exact"]:
-            book = orjson.loads(text)["book"]
-            place = (book[:-3] + ".yes" if book.endswith(".no") else book, answer["epoch"], answer["seq"])
-            assert truth.full[place] == answer["digest"], (seed, place)
-            checks += 1
-    return checks
-
-
 @pytest.mark.timeout(900)
 def test_exact_books_are_never_wrong(record_property: Callable[[str, object], None]) -> None:
     """Lost messages, restarts and crashes of either side, late and cut snapshots, mapping changes, garbage,
     stopped readers, changing patterns: each exact book equals the published one, in both languages, and once
     it is calm everybody is exact again."""
-    checks = deep = conflated = in_javascript = 0
+    checks = deep = conflated = in_javascript = whole_in_javascript = 0
     faults: Counter[str] = Counter()
-    worlds: list[tuple[int, World]] = []
-    for seed in range(SEEDS):
-        world = run(seed, STEPS)
-        assert world.truth.checks > 1_000
-        checks += world.truth.checks
-        deep += world.truth.deep_checks
-        conflated += world.truth.conflated
-        faults.update(world.faults)
-        worlds.append((seed, world))
-        if len(worlds) == CHUNK or seed == SEEDS - 1:
-            in_javascript += javascript(worlds)
-            worlds.clear()
+    with Puppet() as puppet:
+        for seed in range(SEEDS):
+            world = run(seed, STEPS, puppet)
+            assert world.node is not None
+            assert world.truth.checks > 1_000
+            assert world.node.checks > 100
+            checks += world.truth.checks
+            deep += world.truth.deep_checks
+            conflated += world.truth.conflated
+            in_javascript += world.node.checks
+            whole_in_javascript += world.node.whole_checks
+            faults.update(world.faults)
     record_property(
         f"gateway on a virtual clock, {SEEDS} seeds",
-        f"{checks} books checked, 0 wrong; {deep} level by level; {in_javascript} more in JavaScript; "
+        f"{checks} books checked, 0 wrong; {deep} level by level; {in_javascript} of them in JavaScript, "
+        f"{whole_in_javascript} whole; "
         f"{conflated} conflated; {dict(faults)}",
     )
     if SEEDS >= 100:
         assert checks >= 1_000_000
-        assert in_javascript > 10_000
+        assert in_javascript > 100_000
         assert deep > 500
         assert conflated > 0
         assert FAULTS - faults.keys() == set()
@@ -116,9 +81,13 @@ def test_a_seed_is_a_run() -> None:
     def told(world: World) -> list[bytes]:
         return [re.sub(rb'"(age_ms|book)":[0-9]+', b"", text) for text in world.told]
 
-    first, second = run(7, 60), run(7, 60)
+    with Puppet() as puppet:
+        first, second = run(2, 60, puppet), run(2, 60, puppet)
     assert told(first) == told(second)
     assert (first.faults, first.truth.checks) == (second.faults, second.truth.checks)
+    assert first.node is not None
+    assert second.node is not None
+    assert first.node.checks == second.node.checks > 100
     assert len(first.told) > 20
 
 
@@ -165,3 +134,42 @@ def test_a_broken_gateway_is_found(broken: Any, monkeypatch: pytest.MonkeyPatch)
     broken(monkeypatch)
     with pytest.raises(AssertionError, match="seed"):
         _ = [run(seed, 40) for seed in range(5)]
+
+
+_JAVASCRIPT_FAULTS = {
+    "believes a gateway that lost something": (
+        'if (message.by === "gateway") {\n      this.exact = false;',
+        'if (message.by === "gateway") {',
+        "exact though the gateway is not",
+    ),
+    "stays exact without a connection": (
+        'book.doubt();\n        this.#tell(key, book, new FeedEvent("lost", book, null, "disconnected"));',
+        'this.#tell(key, book, new FeedEvent("lost", book, null, "disconnected"));',
+        "lost and shown",
+    ),
+    "neither applies asks nor looks at the digest": (
+        "&& this.#levels(message.asks, true, fresh);\n",
+        "|| true;\n    message = { ...message, digest: this.#digest >>> 0 };\n",
+        "wrong book",
+    ),
+    "does not subscribe again": (
+        'subscription.put(new FeedEvent("connected"));\n      this.#askFor(subscription);',
+        'subscription.put(new FeedEvent("connected"));\n      '
+        "if (this.stats.connects < 2) this.#askFor(subscription);",
+        "TimeoutError",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", _JAVASCRIPT_FAULTS)
+def test_a_broken_javascript_client_is_found(fault: str, tmp_path: Path) -> None:
+    """The same run fails when wup.js believes, forgets, or keeps what it must not."""
+    right, wrong, found = _JAVASCRIPT_FAULTS[fault]
+    text = (WEB / "wup.js").read_text()
+    assert text.count(right) == 1
+    (tmp_path / "wup.js").write_text(text.replace(right, wrong))
+    (tmp_path / "fake.mjs").write_text((HERE / "fake.mjs").read_text())
+    puppet = (HERE / "puppet.mjs").read_text().replace("../../python/wup/web/wup.js", "./wup.js")
+    (tmp_path / "puppet.mjs").write_text(puppet)
+    with Puppet(tmp_path / "puppet.mjs") as broken, pytest.raises(AssertionError, match=f"seed .*{found}"):
+        _ = [run(seed, 40, broken) for seed in range(5)]

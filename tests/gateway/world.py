@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -11,9 +12,10 @@ import orjson
 
 from gateway.engine import FED_25, FED_50, GAME, TABLE, Engine
 from gateway.judge import DEPTH, LightClient, Truth
+from gateway.puppet import NodeFeed, Puppet
 from gateway.virtual import LoopClock, VirtualNet, VirtualServer
 from wup.bus import LocalBus
-from wup.client import Feed, connect
+from wup.client import Feed, Subscription, connect
 from wup.config import Settings
 from wup.gateway import BusSource, Gateway, Limits
 from wup.gateway.source import SourceError
@@ -66,7 +68,10 @@ class Source:
 class World:
     """One bus, one store, one gateway, light clients and one of the library; each may be lost at any time."""
 
-    def __init__(self, seed: int, net: VirtualNet, clients: int = 12) -> None:
+    def __init__(self, seed: int, net: VirtualNet, clients: int = 12, puppet: Puppet | None = None) -> None:
+        self.seed = seed
+        self.puppet = puppet
+        self.node: NodeFeed | None = None
         self.rng = random.Random(seed)
         self.net = net
         self.bus = LocalBus()
@@ -83,6 +88,7 @@ class World:
         self.feed: Feed
         self._wanted = clients
         self._tasks: list[asyncio.Task[None]] = []
+        self._second: Subscription | None = None
         self._fill = False
 
     # --- the cast ---------------------------------------------------------------------------------
@@ -98,12 +104,18 @@ class World:
         await self.feed.__aenter__()
         events = self.feed.subscribe(">", "*.*.no")
         self._tasks = [asyncio.create_task(self._marks()), asyncio.create_task(self._follow(events))]
+        if self.puppet is not None:
+            lost = partial(self.note, "JavaScript lost a book")
+            self.node = NodeFeed(self.puppet, self.net, PORT, self.truth, self.seed, lost)
+            self.node.act(("subscribe", "all", [">", "*.*.no"], {}))
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.feed.close()
+        if self.node is not None:
+            self.node.end()
         for client in self.clients:
             client.transport.close()
         if self.gateway is not None:
@@ -185,7 +197,8 @@ class World:
                 continue
             if event.type in ("snapshot", "delta", "status") and book.exact:
                 mirror = book.mirror
-                self.truth.check((book.id, None, None), mirror.epoch, mirror.seq, mirror.digest, mirror)
+                key = (book.id, book.depth, book.every_ms)
+                self.truth.check(key, mirror.epoch, mirror.seq, mirror.digest, mirror)
             elif event.type == "lost":
                 self.note("library lost a book")
 
@@ -237,14 +250,17 @@ class World:
             await self._restart_gateway()
         elif luck < 0.40 and self.clients:
             self.note("client leaves")
-            client = rng.choice(self.clients)
-            rng.choice((client.transport.close, client.transport.abort))()
+            transport = rng.choice(self._transports())
+            rng.choice((transport.close, transport.abort))()
         elif luck < 0.48 and self.clients:
             self.note("client stops reading")
-            pause = self._pause(rng.choice(self.clients), rng.choice((0.2, 1.0, 4.0, 15.0)))
+            pause = self._pause(rng.choice(self._transports()), rng.choice((0.2, 1.0, 4.0, 15.0)))
             asyncio.create_task(pause)  # noqa: RUF006
         elif luck < 0.80 and self.clients:
-            await self._toggle(rng.choice(self.clients))
+            if rng.random() < 0.2:
+                await self._toggle_libraries()
+            else:
+                await self._toggle(rng.choice(self.clients))
         elif luck < 0.85 and self.clients:
             self.note("resync")
             await self._ask(rng.choice(self.clients), "resync", books=[rng.choice((FED_25, FED_50, GAME))])
@@ -260,10 +276,35 @@ class World:
         except TimeoutError:
             return None
 
-    async def _pause(self, client: LightClient, seconds: float) -> None:
-        client.transport.pause_reading()
+    def _transports(self) -> list[asyncio.Transport]:
+        """Every client's connection, those of the libraries included."""
+        found = [client.transport for client in self.clients]
+        if self.feed._ws is not None:
+            found.append(self.feed._ws.transport)
+        return [*found, *(self.node.transports if self.node is not None else ())]
+
+    async def _pause(self, transport: asyncio.Transport, seconds: float) -> None:
+        transport.pause_reading()
         await asyncio.sleep(seconds)
-        client.transport.resume_reading()
+        transport.resume_reading()
+
+    async def _toggle_libraries(self) -> None:
+        """The same second subscription of both libraries begins, or ends."""
+        if self._second is not None:
+            self.note("library unsubscribes")
+            second, self._second = self._second, None
+            await second.close()
+            if self.node is not None:
+                self.node.act(("unsubscribe", "second"))
+            return
+        self.note("library subscribes")
+        pattern = self.rng.choice(PATTERNS)
+        depth, every_ms = self.rng.choice(((None, None), (DEPTH, None), (None, 100), (DEPTH, 250)))
+        self._second = self.feed.subscribe(pattern, depth=depth, every_ms=every_ms)
+        self._tasks.append(asyncio.create_task(self._follow(self._second)))
+        if self.node is not None:
+            options = {"depth": depth, "everyMs": every_ms}
+            self.node.act(("subscribe", "second", [pattern], options))
 
     async def _toggle(self, client: LightClient) -> None:
         pattern, options = self.rng.choice(PATTERNS), self.rng.choice(OPTIONS)
@@ -326,7 +367,10 @@ class World:
             {key[0]: m for key, m in client.mirrors.items() if key[1:] == (None, None)}
             for client in self.clients
         ]
-        held.append({key[0]: book.mirror for key, book in self.feed.books.items()})
+        held.append({key[0]: book.mirror for key, book in self.feed.books.items() if key[1:] == (None, None)})
+        in_node = self.node.held() if self.node is not None else {}
+        if self.node is not None and any(in_node.get(view) != (True, *want[book]) for view, book in views):
+            return False
         return all(
             view in mirrors
             and mirrors[view].exact
@@ -336,13 +380,13 @@ class World:
         )
 
 
-def run(seed: int, steps: int) -> World:
-    """One whole run."""
+def run(seed: int, steps: int, puppet: Puppet | None = None) -> World:
+    """One whole run; with `puppet` the JavaScript client is in it."""
     net = VirtualNet()
     asyncio.set_event_loop(net)
 
     async def play() -> World:
-        world = World(seed, net)
+        world = World(seed, net, puppet=puppet)
         await world.start()
         try:
             for _ in range(steps):

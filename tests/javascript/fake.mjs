@@ -16,6 +16,12 @@ export class Clock {
     now: () => this.#at,
   };
 
+  /** Milliseconds until the next timer is due; null without one. */
+  get next() {
+    const dues = [...this.#waiting.values()].map(({ due }) => due);
+    return dues.length === 0 ? null : Math.min(...dues) - this.#at;
+  }
+
   /** Lets `ms` pass: timers run in order, and promises settle after each. */
   async pass(ms) {
     const end = this.#at + ms;

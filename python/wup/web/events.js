@@ -42,8 +42,8 @@ export class Events {
   /** Asks this feed from now on, whenever it is connected. */
   follow(feed) {
     this.#feed = feed;
-    feed.addEventListener("connected", () => this.#ask());
-    feed.addEventListener("disconnected", () => this.#forget());
+    feed.addEventListener("connected", () => feed === this.#feed && this.#ask());
+    feed.addEventListener("disconnected", () => feed === this.#feed && this.#forget());
   }
 
   /** Something changed: ask again soon. */
@@ -87,6 +87,7 @@ export class Events {
     let wait = SELDOM_MS;
     try {
       const events = grouped(await feed.listBooks(">"));
+      if (feed !== this.#feed) return;
       if (events.length === 0) wait = OFTEN_MS;
       this.#draw(events);
       this.#onList(events);

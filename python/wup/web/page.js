@@ -22,6 +22,7 @@ let chosen = null;
 let first = null;
 let lostAt = null;
 let tokenWhy = null;
+let fatal = null;
 const titles = new Map();
 const cards = new Map();
 const dirty = new Set();
@@ -184,19 +185,23 @@ const events = new Events({
 // --- the connection -------------------------------------------------------------------------------------
 
 function connect() {
-  feed = new Feed(address.href, { token: token ?? undefined });
-  meter = new Meter(feed);
-  feed.addEventListener("connected", () => {
+  const own = new Feed(address.href, { token: token ?? undefined });
+  feed = own;
+  fatal = null;
+  meter = new Meter(own);
+  // A feed that was given up may still have something to say: it is not ours any more.
+  const hear = (type, listener) => own.addEventListener(type, (event) => own === feed && listener(event));
+  hear("connected", () => {
     lostAt = null;
     link();
   });
-  feed.addEventListener("disconnected", () => {
+  hear("disconnected", () => {
     lostAt = performance.now();
     redraw();
     link();
   });
-  feed.addEventListener("failed", ({ error }) => refused(error));
-  events.follow(feed);
+  hear("failed", ({ error }) => refused(error));
+  events.follow(own);
   subscription = null;
   route();
   link();
@@ -210,15 +215,31 @@ function redraw() {
 /** What is known of the connection, at once and everywhere it matters: nothing old may look live. */
 function link() {
   const silent = feed.connected && feed.silentMs > SILENT_MS;
-  const state = tokenWhy !== null ? "refused" : feed.connected ? (silent ? "silent" : "live") : lostAt === null ? "connecting" : "lost";
-  const text = { refused: "Token needed", silent: "Silent", live: "Live", connecting: "Connecting", lost: "Connection lost" }[state];
+  const state =
+    tokenWhy !== null ? "refused"
+    : fatal !== null ? "failed"
+    : feed.connected ? (silent ? "silent" : "live")
+    : lostAt === null ? "connecting"
+    : "lost";
+  const text = {
+    refused: "Token needed",
+    failed: "Disconnected",
+    silent: "Silent",
+    live: "Live",
+    connecting: "Connecting",
+    lost: "Connection lost",
+  }[state];
   document.body.dataset.link = state;
   by("link").dataset.state = state;
   write(by("link-text"), text);
-  const alarm = by("alarm");
-  const told = { silent: "The gateway is silent: what is below may be old.", lost: "Connection lost: nothing below is live. Trying again." }[state] ?? "";
-  alarm.hidden = told === "";
-  write(alarm, told);
+  const told = {
+    silent: "The gateway is silent: what is below may be old.",
+    lost: "Connection lost: nothing below is live. Trying again.",
+    failed: `The gateway ended this connection (${fatal}) and would do so again: nothing below is live. Once the cause is mended, connect again.`,
+  }[state] ?? "";
+  by("alarm").hidden = told === "";
+  write(by("alarm-text"), told);
+  by("alarm-again").hidden = state !== "failed";
   const since = state === "lost" ? age(performance.now() - lostAt) : state === "silent" ? age(feed.silentMs) : "";
   by("link").title = since === "" ? "" : `for ${since}`;
 }
@@ -227,7 +248,12 @@ function refused(error) {
   if (tokenWhy !== null) return;
   const wantsToken = error.code === "unauthorized" || error.code === "forbidden" || /^closed 440[13]/.test(error.message);
   if (!wantsToken) {
-    write(by("event-note"), error instanceof FeedError ? error.message : String(error));
+    if (error instanceof Refused) {
+      write(by("event-note"), error.message);
+    } else {
+      fatal = error instanceof FeedError ? error.message : String(error);
+      link();
+    }
     return;
   }
   tokenWhy = error.message;
@@ -238,6 +264,10 @@ function refused(error) {
   by("token-dialog").showModal();
 }
 
+by("alarm-again").addEventListener("click", () => {
+  lostAt = null;
+  connect();
+});
 by("token-form").addEventListener("submit", (submit) => {
   submit.preventDefault();
   token = by("token").value;

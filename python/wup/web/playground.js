@@ -65,6 +65,7 @@ export class Playground {
     this.#ws = ws;
     this.#state("Connecting");
     ws.addEventListener("open", () => {
+      if (ws !== this.#ws) return;
       this.#state("Connected");
       const token = this.#token();
       if (token !== null) {
@@ -74,10 +75,11 @@ export class Playground {
       if (this.#unsent !== null) this.#out(this.#unsent);
       this.#unsent = null;
     });
-    ws.addEventListener("message", ({ data }) => this.#note("in", data));
+    ws.addEventListener("message", ({ data }) => ws === this.#ws && this.#note("in", data));
     ws.addEventListener("close", ({ code, reason }) => {
       if (ws !== this.#ws) return;
       this.#ws = null;
+      this.#unsent = null;
       this.#note("end", `closed ${code}${reason ? ` ${reason}` : ""}`);
       this.#state("Not connected");
     });
@@ -97,7 +99,8 @@ export class Playground {
         this.#out(message);
       } else {
         this.#unsent = message;
-        if (this.#ws === null) this.#open();
+        // One that is closing takes nothing any more.
+        if (this.#ws === null || this.#ws.readyState > 1) this.#open();
       }
     } catch (error) {
       write(by("play-fault"), `This is not JSON: ${error.message}`);
