@@ -8,6 +8,8 @@ every message. The gateway has a core of its own, everything else shares the oth
 from the moment when a change was due, the orderbook stage and the NATS hop included, to the read that
 brought it. "per core" is frames over processor seconds of the server alone, the tail of the window included.
 
+At the end the answers stand as Markdown tables, for `benches/README.md`.
+
 A message that is not exact ends the bench with an error; so does, in the long form, a frame that did not
 come. --quick judges no time and no completeness: a machine that is too slow conflates, as it should.
 """
@@ -130,6 +132,41 @@ def say(text: str) -> None:
     print(f"{'':20} {text}", flush=True)
 
 
+class Answers:
+    """What the bench found out, as the tables of `benches/README.md`."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str, str]] = []
+        self._servers: dict[int, dict[str, str]] = {}
+
+    def add(self, question: str, target: str, measured: str) -> None:
+        self._rows.append((question, target, measured))
+
+    def fan_out(self, name: str, clients: int, found: Found) -> None:
+        """One server with so many clients."""
+        burst, core = found.load.burst, f"{found.per_core:,.0f}"
+        if not found.whole:
+            core += f", {100 * found.frames / found.expected:.0f} % came"
+        if name == "wup":
+            much = "each change by itself" if burst == 1 else f"{burst} changes at a time"
+            target = "150,000" if burst == 1 else "800,000"
+            held = f"{core} ({found.per_write:.1f} in a write)"
+            self.add(f"frames a second and core, {much}, {clients:,} clients", target, held)
+        if burst == 1:
+            due = found.raw["due_us"]
+            self._servers.setdefault(clients, {})[name] = f"{core}; p99 {due['p99'] / 1000:,.1f} ms"
+
+    def show(self) -> None:
+        print("\n| question | target | measured |\n|---|---|---|")
+        for row in self._rows:
+            print(f"| {' | '.join(row)} |")
+        names = list(dict.fromkeys(name for row in self._servers.values() for name in row))
+        print(f"\n| clients | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
+        for clients, row in self._servers.items():
+            print(f"| {clients:,} | {' | '.join(row.get(name, '-') for name in names)} |")
+        print()
+
+
 class Bench:
     """All scenarios against one NATS server."""
 
@@ -139,6 +176,7 @@ class Bench:
         self.nats = nats
         self.quick = quick
         self.failures: list[str] = []
+        self.answers = Answers()
 
     def clients(self, port: int, count: int, **more: Any) -> Any:
         return rig.clients(self.binary, port, count, self.cores, **more)
@@ -160,6 +198,7 @@ class Bench:
     ) -> None:
         found = await measure(server, load, publisher, what, count)
         show(name, count, found, f"{what.burst} at once")
+        self.answers.fan_out(name, count, found)
         if name.startswith("wup") and not self.quick and not found.whole:
             self.failures.append(f"{name}, {count} clients: {found.frames} of {found.expected} frames")
 
@@ -183,6 +222,10 @@ class Bench:
             print(f"{name:20} {count:>7}  does not keep up with {start:,.0f} frames/s", flush=True)
         else:
             share = 100 * best.cpu_s / best.load.seconds
+            most = f"{best.per_second:,.0f}, at {share:.0f} % of a core"
+            self.answers.add(
+                f"{name}: the most frames a second, {burst} at a time, {count} clients", "", most
+            )
             show(name, count, best, f"{burst} at once: its knee, at {share:.0f} % of a core")
 
     # --- many books, some readers of each ---------------------------------------------------------
@@ -205,6 +248,12 @@ class Bench:
                 await measure(server, load, publisher, Load(2_000, 1, 1.0, "*"), readers)
             base = await measure(server, load, publisher, load_of, readers)
             show("wup", count, base, f"each change to {readers:.0f}")
+            due = base.raw["due_us"]
+            self.answers.add(
+                f"{count:,} clients, {40 * books:,} books, 2,000 changes/s each to {readers:.0f}",
+                "p99 < 1 ms",
+                ", ".join(f"{k} {due[k] / 1000:.2f} ms" for k in ("p50", "p99", "p999")),
+            )
             stopped = count // 10
             before, kernel = rig.resident(server.pid), rig.tcp_bytes()
             await load.ask(f"stop {stopped}", 5)
@@ -220,9 +269,16 @@ class Bench:
             lost = [(one.frames, one.expected) for one in (base, found, again) if one.frames != one.expected]
             if lost and not self.quick:
                 self.failures.append(f"mix, frames of those who read: {lost}")
-            for after in (found, again):
-                ratio = after.raw["due_us"]["p99"] / max(1, base.raw["due_us"]["p99"])
-                say(f"p99 of the others: x {ratio:.2f}")
+            ratios = [one.raw["due_us"]["p99"] / max(1, due["p99"]) for one in (found, again)]
+            say(f"p99 of the others: x {ratios[0]:.2f}, x {ratios[1]:.2f}")
+            self.answers.add(
+                "the same, a tenth stopped, just now and long ago: p99 of the others",
+                "x 1.2",
+                f"x {ratios[0]:.2f}, x {ratios[1]:.2f}",
+            )
+            self.answers.add(
+                "a stopped client", "", f"{grown:.0f} KiB in the gateway, {held:.0f} KiB in the kernel"
+            )
 
     # --- memory -----------------------------------------------------------------------------------
 
@@ -238,6 +294,9 @@ class Bench:
             share = 100 * (rig.cpu_s(server.pid) - start) / 2
         say(f"{count} idle clients, each: {own:.1f} KiB in the gateway, {held:.1f} KiB in the kernel")
         say(f"all of them together: {share:.1f} % of a core; opened in {load.hello['took_s']} s")
+        self.answers.add(
+            f"an idle client, of {count:,}", "32 KiB", f"{own:.1f} KiB; all of them {share:.1f} % of a core"
+        )
 
     async def everything(self, server: Child, books: int, name: str) -> None:
         """All books to one subscriber."""
@@ -245,6 +304,11 @@ class Bench:
             hello = load.hello
             size = hello["bytes"] / 1e6
             say(f"{hello['snapshots']} books of {name} to one subscriber: {size:.1f} MB, {hello['took_s']} s")
+            slow = "called slow" if hello["slow"] else "no notice"
+            told = f"{size:.0f} MB in {hello['took_s']} s, {slow}"
+            self.answers.add(
+                f"{hello['snapshots']:,} books of {name} to one subscriber", "not called slow", told
+            )
             if hello["slow"] or hello["mismatches"] or hello["snapshots"] != books:
                 self.failures.append(f"{books} books to one subscriber: {hello}")
 
@@ -320,6 +384,7 @@ async def main(arguments: argparse.Namespace) -> int:
         bench = Bench(binary, cores, nats, quick=arguments.quick)
         async with asyncio.timeout(_LIMIT_S):
             await bench.run()
+    bench.answers.show()
     print(f"load at the end: {os.getloadavg()[0]:.1f}")
     for failure in bench.failures:
         print(f"FAILED: {failure}")
