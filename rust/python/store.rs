@@ -118,6 +118,11 @@ impl PyBookStore {
         list(py, changes)
     }
 
+    /// Whether a mark has named this leg since it came back.
+    fn vouched(&self, platform: &str, asset_id: &str) -> PyResult<bool> {
+        Ok(guarded(|| Ok(self.store.vouched(platform, asset_id)))?)
+    }
+
     /// Those of `assets` that a producer of this epoch speaks for.
     fn speaks_for(&self, platform: &str, epoch: i64, assets: Vec<String>) -> PyResult<Vec<String>> {
         Ok(guarded(|| Ok(self.store.speaks_for(platform, epoch, assets)))?)

@@ -132,6 +132,27 @@ async def test_an_older_normalizer_does_not_speak_for_what_a_newer_one_showed() 
         assert feed.service.store.book(OTHER).state == "live"
 
 
+async def test_an_older_normalizer_takes_nothing_down() -> None:
+    """What an old process says beside its successor is ignored, a snapshot that no mark of the successor
+    follows included: the leg stays live."""
+    async with Feed() as feed:
+        await feed.start(table(K))
+        feed.epoch += 7_000
+        feed.book(K, [["0.52", "500"]], [])
+        marks(feed, "kalshi", "new", feed.epoch, {K.asset_id: 1})
+        feed.take()
+        body = {"type": "snapshot", "platform": K.platform, "market_id": K.market_id, "asset_id": K.asset_id}
+        body |= {"epoch": feed.epoch - 7_000, "n": 90, "bids": [["0.51", "3"]], "asks": []}
+        feed.bus.publish(subjects.normalized(K.platform, K.market_id, K.asset_id), orjson.dumps(body))
+        for _ in range(4):
+            feed.clock.advance(1.0)
+            marks(feed, "kalshi", "old", feed.epoch - 7_000, {K.asset_id: 90})
+            marks(feed, "kalshi", "new", feed.epoch, {})
+            feed.service.tick()
+        assert feed.take() == []
+        assert feed.service.store.book(BOOK).state == "live"
+
+
 async def test_a_closed_market_is_not_opened_by_silence() -> None:
     """A leg that its venue closed stays `closed` when its normalizer falls silent, and its book `live`."""
     async with Feed() as feed:

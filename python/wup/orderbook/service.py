@@ -83,7 +83,7 @@ class OrderbookService:
         self._lost_on_bus: str | None = None
         self._away_since: float | None = None
         self._away_told = False
-        self._upstream = Upstream()
+        self._upstream = Upstream(self.store.vouched)
         self._answers = SnapshotAnswers(bus, self.store, clock.now_us)
         self._gauges = Gauges(bus, self.store)
         self.agreement = Agreement(self.store)

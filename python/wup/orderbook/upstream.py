@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 TWO_MARKS_S = 2.5
 
@@ -22,9 +22,13 @@ class Upstream:
 
     Each snapshot waits for a mark that names its asset, from an instance that speaks for it: who dies between
     an answer and its first mark is in no list of instances, and would never be missed.
+
+    Args:
+        vouched: whether a mark has named (platform, asset) since it came back, whatever came here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vouched: Callable[[str, str], bool]) -> None:
+        self._vouched = vouched
         self._instances: dict[tuple[str, str], _Instance] = {}
         self._gone: dict[str, float] = {}
         self._unmarked: dict[tuple[str, str], float] = {}
@@ -57,14 +61,18 @@ class Upstream:
     def silent(self, now: float) -> list[tuple[str, str]]:
         """(platform, asset) of instances that missed two marks, and of snapshots that no mark came after;
         each is told once."""
-        lost = [key for key, came in self._unmarked.items() if now - came >= TWO_MARKS_S]
-        for key in lost:
-            del self._unmarked[key]
+        lost: list[tuple[str, str]] = []
         for key, entry in list(self._instances.items()):
             if now - entry.heard >= TWO_MARKS_S:
                 lost += [(key[0], asset) for asset in sorted(entry.assets)]
                 del self._instances[key]
                 self._gone.setdefault(key[0], entry.heard)
+        for key, came in [each for each in self._unmarked.items() if now - each[1] >= TWO_MARKS_S]:
+            del self._unmarked[key]
+            # Else the snapshot was a repeat, or an older process's, and changed nothing.
+            if not self._vouched(*key):
+                lost.append(key)
+                self._gone.setdefault(key[0], came)
         return list(dict.fromkeys(lost))
 
     def late(self, now: float) -> dict[str, float]:
