@@ -78,6 +78,30 @@ async def test_a_file_that_is_written_slowly_is_taken_whole(service: EventServic
     assert len(service._files.paths) == 2
 
 
+async def test_a_proposal_brings_no_event(service: EventService, rest: VenueRest, tmp_path: Path) -> None:
+    """What `suggest` proposes changes nothing: its events are not followed until a leg is in force."""
+    rest.gamma["cup"] = gamma_event("cup", [gamma_market(2)])
+    legs = [
+        leg(
+            "polymarket",
+            "cup",
+            f"0x{2:064x}",
+            status=status,
+            rules_sha256="",
+            confirmed_by="",
+            confirmed_at="",
+        )
+        for status in ('"proposed"', '"rejected"', '"retired"')
+    ]
+    markets = [market(f"wup1|b|k|s{place}|-|p", one) for place, one in enumerate(legs)]
+    (tmp_path / "b.toml").write_text("version = 5\n" + aggregate("b", *markets))
+    await eventually(lambda: service._files.version == 5)
+    assert service.attempt(("polymarket", "cup")) is None
+    confirmed = market("wup1|b|k|s|-|p", leg("polymarket", "cup", f"0x{2:064x}"))
+    (tmp_path / "b.toml").write_text("version = 6\n" + aggregate("b", confirmed))
+    await eventually(lambda: ("polymarket", "cup") in service.events)
+
+
 async def test_files_that_cannot_be_taken_leave_those_of_before(
     service: EventService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

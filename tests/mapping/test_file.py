@@ -62,7 +62,8 @@ def test_the_documented_example_is_read() -> None:
     assert first.confirmed_at == datetime(2026, 11, 20, 10, tzinfo=UTC)
     assert (second.status, second.outcome, second.polarity) == ("proposed", "No", "inverted")
     assert (found.where, only.where, second.where) == ("x.toml:3", "x.toml:9", "x.toml:26")
-    assert files.events() == [
+    assert files.events() == [("kalshi", "KXFEDDECISION-26DEC")]
+    assert files.events(proposed=True) == [
         ("kalshi", "KXFEDDECISION-26DEC"),
         ("polymarket", "fed-decision-in-december-2026"),
     ]

@@ -1,6 +1,6 @@
 """The event service: what the venues list, what the mapping files say, compiled into Redis (architecture.md).
 
-Followed events are those of `EVENT_SLUG`, those that a leg of the mapping files names, and those asked for
+Followed events are those of `EVENT_SLUG`, those that a leg in force names, and those asked for
 by `/v1/track`. Each is fetched on its own schedule; a change is compiled, published in one version, and
 announced. A venue or Redis that is away takes nothing with it: what is known stays and shows its age.
 """

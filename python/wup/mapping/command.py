@@ -168,7 +168,7 @@ def review_command(
     files, problems = read(mappings)
     if problems:
         raise fail(problems)
-    events, missing = asyncio.run(fetch(files.events()))
+    events, missing = asyncio.run(fetch(files.events(proposed=True)))
     for problem in missing:
         err.print(problem, markup=False)
     asked = reviewing.questions(files, events)

@@ -160,14 +160,16 @@ class MappingFiles:
     paths: tuple[str, ...] = ()
     series: tuple[SeriesEntry, ...] = ()
 
-    def events(self) -> list[tuple[str, str]]:
-        """(platform, event) of every leg that is, or may become, part of a book; each once, in file order."""
+    def events(self, *, proposed: bool = False) -> list[tuple[str, str]]:
+        """(platform, event) of every leg in force, each once, in file order; with `proposed` also of those
+        that wait for a person."""
+        wanted = ("confirmed", "suspended", "proposed") if proposed else ("confirmed", "suspended")
         legs = (
             leg
             for aggregate in self.aggregates
             for market in aggregate.market
             for leg in market.leg
-            if leg.status not in ("retired", "rejected")
+            if leg.status in wanted
         )
         return list(dict.fromkeys((leg.platform, leg.event) for leg in legs))
 
