@@ -129,8 +129,10 @@ soak: setup-dev ## The long forms of the seeded runs and of recovery: about two 
 	$(BIN)/python tests/aggregator/soak.py --minutes 60
 
 .PHONY: wheel
-wheel: setup-dev ## A release wheel in dist/
-	$(BIN)/maturin build --locked --release --out dist
+wheel: setup-dev ## A release wheel in dist/, and whether everything is in it (PROFILE=quick: sooner built)
+	@rm -rf dist
+	$(BIN)/maturin build --quiet --locked --profile $(or $(PROFILE),release) --interpreter $(BIN)/python --out dist
+	$(BIN)/python tests/wheel.py dist/*.whl
 
 .PHONY: lock
 lock: $(VENV)/.uv ## Resolve the requirements anew, with hashes
