@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from mapping.files import aggregate, leg, market, venue_event, venue_market
-from wup.mapping import command, suggesting
+from wup.mapping import command, console, suggesting
 from wup.mapping.file import parse, read
 from wup.mapping.replace_file import replace_file
 from wup.mapping.review import Question, Verdict, astray, edited
@@ -113,6 +114,24 @@ def test_review_writes_nothing_over_a_changed_file(tmp_path: Path, monkeypatch: 
     assert "# a line more" in file.read_text()
 
 
+def test_a_file_that_cannot_be_written_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason and exit 2, and the file as it was."""
+    file = tmp_path / "a.toml"
+    file.write_text("version = 1\n")
+
+    def read_only(*_: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("wup.mapping.replace_file.os.replace", read_only)
+    with pytest.raises(typer.Exit) as caught:
+        console.save(file, "version = 2\n")
+    assert caught.value.exit_code == 2
+    assert "Read-only file system" in capsys.readouterr().err
+    assert file.read_text() == "version = 1\n"
+
+
 def test_suggest_takes_nothing_out_of_a_changed_file(tmp_path: Path) -> None:
     """An entry to be replaced that does not stand where it stood is not taken out by line."""
     file = tmp_path / "suggested.toml"
@@ -120,7 +139,7 @@ def test_suggest_takes_nothing_out_of_a_changed_file(tmp_path: Path) -> None:
     files, problems = read(tmp_path)
     assert problems == []
     file.write_text("# a line more\n" + TEXT)
-    with pytest.raises(Exception, match="2"):
+    with pytest.raises(typer.Exit):
         suggesting._append(file, [], files, without=files.aggregates)
     assert file.read_text() == "# a line more\n" + TEXT
     files, _ = read(tmp_path)

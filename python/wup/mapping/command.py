@@ -22,11 +22,10 @@ from wup.errors import SettingsError
 from wup.mapping import link as linking
 from wup.mapping import review as reviewing
 from wup.mapping import suggesting, versions
-from wup.mapping.console import By, Mappings, err, fail, fetch, key_of, out, platforms, wide
+from wup.mapping.console import By, Mappings, err, fail, fetch, key_of, out, platforms, save, wide
 from wup.mapping.file import NO_FILES, MappingFiles, parse, read
 from wup.mapping.lint import lint, load_checked
 from wup.mapping.lint_venues import lint_venues
-from wup.mapping.replace_file import replace_file
 from wup.mapping.suggest import id_of
 from wup.mapping.write import dump, dump_aggregate
 
@@ -151,9 +150,8 @@ def link_command(
         if wrong:
             raise fail(wrong)
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
         text = dump(MappingFiles(files.version + 1, (entry,)))
-    replace_file(target, text)
+    save(target, text)
     out.print(
         f"{len(entry.market)} markets linked in {target}; a running event service takes it within a second"
     )
@@ -206,7 +204,7 @@ def review_command(
     if problems:
         raise fail(problems)
     for name, text in texts.items():
-        replace_file(Path(name), text)
+        save(Path(name), text)
     out.print(f"{len(asked)} proposed legs, {len(decisions)} changes written")
 
 

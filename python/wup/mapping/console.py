@@ -10,6 +10,7 @@ from rich.console import Console
 
 from wup import config
 from wup.mapping.catalogue import CatalogueError
+from wup.mapping.replace_file import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,6 +47,15 @@ def fail(problems: Iterable[str]) -> typer.Exit:
     for problem in problems:
         err.print(problem, markup=False)
     return typer.Exit(FAILED)
+
+
+def save(path: Path, text: str) -> None:
+    """Write a file whole, and its folder; ends the command when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text)
+    except OSError as error:
+        raise fail([f"{path}: cannot be written, and is as it was: {error}"]) from None
 
 
 def key_of(name: str) -> EventKey:

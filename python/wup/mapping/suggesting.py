@@ -16,10 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from wup.mapping import evaluate as evaluating
-from wup.mapping.console import By, Mappings, err, fail, fetch, key_of, out, platforms, walk, wide
+from wup.mapping.console import By, Mappings, err, fail, fetch, key_of, out, platforms, save, walk, wide
 from wup.mapping.file import NO_FILES, MappingFiles, SeriesEntry, SeriesSide, parse, read
 from wup.mapping.lint import lint
-from wup.mapping.replace_file import replace_file
 from wup.mapping.series import one_name, template
 from wup.mapping.subjects import alike
 from wup.mapping.suggest import Suggestion, suggest
@@ -157,8 +156,7 @@ def _append(
     wrong = parse(text, str(target))[1]
     if wrong:
         raise fail(wrong)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(target, text)
+    save(target, text)
 
 
 def _line(entry: AggregateEntry | SeriesEntry) -> int:
@@ -193,7 +191,7 @@ def eval_command(
         _eval_tables(found)
     listed = evaluating.error_list(found.errors)
     if write_errors is not None:
-        write_errors.write_text(listed, encoding="utf-8")
+        save(write_errors, listed)
     if errors is not None:
         try:
             known = errors.read_text(encoding="utf-8")
