@@ -99,7 +99,7 @@ def audit(platform: str) -> str:
 
 
 def discover(platform: str) -> str:
-    """Events that the venue's stream announced new markets of, and markets whose status may have changed
+    """Events and assets whose listing changed by the venue's stream, and assets whose status may have changed
     unheard, for the event service."""
     return f"control.discover.{platform}"
 

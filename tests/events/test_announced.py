@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from normalizer.feed import Feed
 from normalizer.test_service import Publisher
 from venues.kal import A, snapshot, subscribed
 from venues.kal import raw as kal_raw
+from venues.poly import Book
 from venues.poly import raw as poly_raw
 from wup.bus import LocalBus
 from wup.clock import ManualClock
@@ -66,7 +68,7 @@ async def test_an_announced_market_is_followed_at_once(
     rest: VenueRest, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both venues announce a market of a followed event: its event is asked for soon, an hour before its
-    refresh, and the market is in the mapping. Announcements of others are counted, and nothing is asked."""
+    refresh, and the market is in the mapping; so is another tick. Others are counted, no more."""
     monkeypatch.setattr(discovery, "SOON_S", (0.01, 0.1))
     rest.gamma["fed"] = gamma_event("fed", [gamma_market(1)])
     rest.kalshi["KXFED-1"] = kalshi_event("KXFED-1", [kalshi_market("KXFED-1-A")])
@@ -107,7 +109,22 @@ async def test_an_announced_market_is_followed_at_once(
             kalshi.say("frame", created("KXFED-1-B", "KXFED-1", 3))
             polymarket.say("frame", new_market(2, "fed"))
             normalizer.mark()
-            await until(lambda t: suspended(t).keys() == {"KXFED-1-A", "KXFED-1-B", token(2), token(4)})
+            table = await until(
+                lambda t: suspended(t).keys() == {"KXFED-1-A", "KXFED-1-B", token(2), token(4)}
+            )
+            async with asyncio.timeout(10):
+                while rest.hits["gamma"] < asked[1] + 2:
+                    await asyncio.sleep(0.01)
+            rest.gamma["fed"] = gamma_event(
+                "fed", [gamma_market(1, orderPriceMinTickSize=0.0001), gamma_market(2)]
+            )
+            normalizer.set_table(table)
+            book = Book({"0.3": "1"}, {"0.6": "2"}).book()
+            polymarket.say("frame", poly_raw([{**book, "asset_id": token(2), "market": f"0x{1:064x}"}]))
+            change = {"event_type": "tick_size_change", "asset_id": token(2), "new_tick_size": "0.0001"}
+            polymarket.say("frame", poly_raw(change))
+            normalizer.mark()
+            await until(lambda t: {leg.tick for leg in t.legs if leg.asset_id == token(2)} == {"0.0001"})
         finally:
             await normalizer.stop()
 

@@ -9,7 +9,7 @@ from venues.kal import FRAME_MS, A, B, delta, error, ok, raw, snapshot, subscrib
 from venues.shown import Shown
 from wup.config import load
 from wup.model import Instrument
-from wup.venues.base import BookChanged, MarketListed, RepairWanted, StatusTold
+from wup.venues.base import BookChanged, ListingChanged, RepairWanted, StatusTold
 from wup.venues.following import Discovering
 from wup.venues.kalshi.normalise import KalshiNormaliser
 from wup.venues.kalshi.session import KalshiSession
@@ -241,9 +241,22 @@ def test_settled_comes_several_times_and_closes_once() -> None:
         shown.frame(life(A, "settled", settled_ts=1_790_363_638))
     shown.frame(snapshot(A, 3))
     shown.frame(life("SOMEBODY-ELSES", "determined", result="yes"))
-    shown.frame(raw({"type": "event_lifecycle", "sid": 4, "msg": {"event_ticker": "X"}}))
     assert len(shown.outputs) == before
-    assert shown.frame(life(A, "created")) == [MarketListed(A, None)]
+    assert shown.frame(life(A, "created")) == [ListingChanged(A, None, new=True)]
+
+
+def test_another_listing_is_told_of_followed_markets() -> None:
+    """Another close, price structure or name of a followed market, and another fee of any event; no book
+    changes by it."""
+    shown = started()
+    for step in ("close_date_updated", "price_level_structure_updated", "metadata_updated"):
+        assert shown.frame(life(A, step, close_ts=1)) == [ListingChanged(A, None)]
+        assert shown.frame(life("SOMEBODY-ELSES", step)) == []
+    fee = raw({"type": "event_fee_update", "sid": 4, "msg": {"event_ticker": "KXFED-26DEC"}})
+    assert shown.frame(fee) == [ListingChanged(None, "KXFED-26DEC")]
+    for odd in ({}, {"msg": 7}, {"msg": {"event_ticker": 7}}, {"msg": {"event_ticker": ""}}):
+        assert shown.frame(raw({"type": "event_lifecycle", "sid": 4, **odd})) == []
+    assert shown.state == {A: "live", B: "live"}
 
 
 def test_a_closed_connection_takes_its_legs_down() -> None:

@@ -30,8 +30,8 @@ PAUSE_S = 15.0
 """Between two questions whether the venue as a whole trades: as long as its answers may lie in a cache."""
 
 SOON_S = (2.0, 20.0)
-"""When an event is asked for after a market of it was announced: the venue's REST knows it a little later,
-and its answers may lie in a cache for some 15 s."""
+"""When an event is asked for after the stream said that its listing changed: the venue's REST knows it a
+little later, and its answers may lie in a cache for some 15 s."""
 
 Outcome = Literal["pending", "ok", "missing", "failed"]
 
@@ -143,7 +143,7 @@ class Discovery:
             self._any.clear()
 
     def announced(self, slug: str) -> bool:
-        """A market of this event was announced: look soon; False: it is not followed."""
+        """The stream says that this event's listing changed: look soon; False: it is not followed."""
         due = self._due.get(slug)
         if due is None:
             return False

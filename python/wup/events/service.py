@@ -281,8 +281,8 @@ class EventService:
                 self._publisher.units_changed(self.compiler.set_event(self.as_paused(event)))
 
     def _announced(self, message: Message) -> None:
-        """`{"events": [...]}`: the venue's stream announced markets of these. `{"assets": "all"|[...]}`: what
-        it said about these may not have been heard."""
+        """`{"events": [...]}`: by the venue's stream these have another listing. `{"assets": "all"|[...]}`:
+        so have these, or what it said about them may not have been heard."""
         platform = subjects.split(message.subject)[-1]
         try:
             fields = orjson.loads(message.payload)
@@ -292,7 +292,7 @@ class EventService:
                 return
             for slug in fields["events"]:
                 if discovery.announced(str(slug)):
-                    logs.log("events").info("market announced", platform=platform, slug=logs.clean(str(slug)))
+                    logs.log("events").info("listing changed", platform=platform, slug=logs.clean(str(slug)))
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             logs.bad_input("events", platform, "bad_announcement", message.payload, error=repr(error))
 

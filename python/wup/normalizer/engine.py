@@ -54,7 +54,7 @@ class Engine:
         bad: Bad = lambda platform, kind, detail: None,
         verdict: Verdict = lambda platform, connection, asset, state, why: None,
         tell: Tell = lambda platform, asset, fields: None,
-        listed: Listed = lambda platform, event: None,
+        listed: Listed = lambda platform, change: None,
         look: Look = lambda platform, assets: None,
         stamp: Callable[[], int] | None = None,
         discover: Callable[[Instrument], None] | None = None,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wup.bus.base import Subscription
     from wup.clock import Clock
     from wup.mapping.table import MappingTable
-    from wup.venues.base import Venue
+    from wup.venues.base import ListingChanged, Venue
 
 STAGE = "normalizer"
 TIMER_S = 0.05
@@ -76,8 +76,8 @@ class NormalizerService:
             look=self._look,
             stamp=clock.now_us,
         )
-        # Events with a market announced since the last marks, by platform.
-        self._announced: dict[str, set[str]] = {}
+        # Events whose listing changed since the last marks, by platform.
+        self._relisted: dict[str, set[str]] = {}
         # Changes of markets' statuses, not yet on the bus.
         self._told: list[tuple[str, bytes, dict[str, str]]] = []
         # Markets whose catalogue is to be asked; None: all of the platform.
@@ -209,16 +209,19 @@ class NormalizerService:
             request["connection"] = connection
         self._bus.publish(subjects.resync(platform), orjson.dumps(request))
 
-    def _listed(self, platform: str, event: str | None) -> None:
-        MARKETS_LISTED.labels(platform).inc()
-        if event is not None:
-            self._announced.setdefault(platform, set()).add(event)
+    def _listed(self, platform: str, change: ListingChanged) -> None:
+        if change.new:
+            MARKETS_LISTED.labels(platform).inc()
+        if change.event is not None:
+            self._relisted.setdefault(platform, set()).add(change.event)
+        elif change.asset_id is not None and not change.new:
+            self._look(platform, (change.asset_id,))
 
     def _announce(self) -> None:
-        """Tell the event service which events have new markets: it knows which are followed. And which
-        markets may have changed unheard."""
-        announced, self._announced = self._announced, {}
-        for platform, events in announced.items():
+        """Tell the event service which events have another listing: it knows which are followed. And which
+        markets have, or may have changed unheard."""
+        relisted, self._relisted = self._relisted, {}
+        for platform, events in relisted.items():
             self._bus.publish(subjects.discover(platform), orjson.dumps({"events": sorted(events)}))
         looks, self._looks = self._looks, {}
         for platform, assets in looks.items():

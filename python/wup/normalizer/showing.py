@@ -16,7 +16,7 @@ from wup.venues.base import (
     BookChanged,
     BookReplaced,
     LegChanged,
-    MarketListed,
+    ListingChanged,
     RepairWanted,
     StatusesLost,
     StatusTold,
@@ -36,8 +36,8 @@ Emit = Callable[[str, bytes], object]
 """(subject, payload) of one normalised message."""
 Repair = Callable[[str, tuple[str, ...], str, str], None]
 """(platform, assets, why, connection): the venue must be asked for fresh books."""
-Listed = Callable[[str, str | None], None]
-"""(platform, event or None): the venue announced a market."""
+Listed = Callable[[str, ListingChanged], None]
+"""(platform, what of it): the venue's catalogue says something else now."""
 Look = Callable[[str, "tuple[str, ...] | None"], None]
 """(platform, assets): what the venue said of these markets, or of any (None), may have been missed, or is not
 known to its catalogue yet: that should be asked."""
@@ -122,8 +122,8 @@ class Showing:
                 )
             elif isinstance(output, StatusTold):
                 self._told(connection.platform, output, rx_us, now_us)
-            elif isinstance(output, MarketListed):
-                self._listed(connection.platform, output.event)
+            elif isinstance(output, ListingChanged):
+                self._listed(connection.platform, output)
             elif isinstance(output, StatusesLost):
                 self._look(connection.platform, None)
             elif isinstance(output, RepairWanted):

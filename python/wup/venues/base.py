@@ -99,14 +99,16 @@ class StatusTold:
 
 
 @dataclass(slots=True)
-class MarketListed:
-    """The venue announced a new market, of a followed event or not.
+class ListingChanged:
+    """The stream says that the venue's catalogue says something else now: ask it, and not at its next turn.
 
-    `event`: as the catalogue names it, where the venue says it.
+    `new`: a market was announced, of a followed event or not. Otherwise something of a followed asset's
+    market, or of an event, changed: tick, close, fees. `event`: as the catalogue names it, where it is said.
     """
 
-    market_id: str
+    asset_id: str | None
     event: str | None
+    new: bool = False
 
 
 @dataclass(slots=True)
@@ -167,7 +169,7 @@ Output = (
     | LegChanged
     | StatusTold
     | StatusesLost
-    | MarketListed
+    | ListingChanged
     | RepairWanted
     | BadInput
 )

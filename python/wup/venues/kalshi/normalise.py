@@ -14,7 +14,7 @@ import orjson
 from wup._core import NumberError, VenueBook, kalshi_delta, kalshi_snapshot
 from wup.errors import VenueMessageError
 from wup.model import Control, Increment, Snapshot, State, Trade
-from wup.venues.base import BadInput, LegChanged, LegCheck, MarketListed, StatusesLost, TradeSeen
+from wup.venues.base import BadInput, LegChanged, LegCheck, ListingChanged, StatusesLost, TradeSeen
 from wup.venues.kalshi.adapter import BOOK_CHANNEL, LIFECYCLE, KalshiAdapter, load, sequence_of
 from wup.venues.kalshi.books import KalshiBooks
 from wup.venues.kalshi.sequence import Sequences
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wup.venues.base import Output
 
 _TERMINAL = (10, 25)
+_RELISTED = ("close_date_updated", "price_level_structure_updated", "metadata_updated")
 
 _RAW_TICKER = re.compile(rb'"market_ticker"\s*:\s*"([^"\\]+)"')
 _RAW_SEQUENCE = re.compile(rb'"sid"\s*:\s*(\d{1,9})\s*,\s*"seq"\s*:\s*(\d{1,18})\s*[,}]')
@@ -228,18 +229,28 @@ class KalshiNormaliser(KalshiBooks):
             self._ended(sid, now_us, out)
             self._channels.pop(sid, None)
             self._sequences.end(sid)
-        elif event.kind == "lifecycle" and body.get("event_type") == "created":
-            # Of every market of the venue.
-            about = body.get("additional_metadata")
-            named = about.get("event_ticker") if isinstance(about, dict) else None
-            event_ticker = named if isinstance(named, str) and named else None
-            out.append(MarketListed(str(body.get("market_ticker", "")), event_ticker))
+        elif event.kind == "lifecycle":
+            self._listing(body, out)
+        elif event.kind in ("event_lifecycle", "event_fee_update"):
+            named = _text(message.get("event_ticker")) if isinstance(message, dict) else None
+            if named is not None:
+                out.append(ListingChanged(None, named))
         elif event.kind == "error":
             code = message.get("code") if isinstance(message, dict) else None
             out.append(BadInput("venue_error", f"code {code}: {orjson.dumps(message).decode()[:120]}"))
             if code in _TERMINAL:
                 self._missed(sid, out)
                 self._ended(sid, now_us, out)
+
+    def _listing(self, body: Mapping[str, Any], out: list[Output]) -> None:
+        """Steps of a market's life that change no book; told of every market of the venue."""
+        ticker, step = _text(body.get("market_ticker")), body.get("event_type")
+        if step == "created":
+            about = body.get("additional_metadata")
+            named = about.get("event_ticker") if isinstance(about, dict) else None
+            out.append(ListingChanged(ticker, _text(named), new=True))
+        elif step in _RELISTED and ticker in self._instruments:
+            out.append(ListingChanged(ticker, None))
 
     def _ended(self, sid: int | None, now_us: int, out: list[Output]) -> None:
         """The subscription is dead, or without a sid any may be: the session subscribes its channel anew,
@@ -317,3 +328,7 @@ class KalshiNormaliser(KalshiBooks):
 def _about_books(frame: Mapping[str, Any]) -> bool:
     kind = frame.get("type")
     return isinstance(kind, str) and kind.startswith("orderbook")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -13,7 +13,7 @@ import orjson
 from wup._core import NumberError, VenueBook, polymarket_frame
 from wup.errors import VenueMessageError
 from wup.model import Absolute, Control, Snapshot, State, Trade
-from wup.venues.base import BadInput, LegChanged, MarketListed, StatusTold, TradeSeen
+from wup.venues.base import BadInput, LegChanged, ListingChanged, StatusTold, TradeSeen
 from wup.venues.following import MIRROR_OF
 from wup.venues.numbers import restored, shortest
 from wup.venues.polymarket.adapter import NOTICES, PolymarketAdapter, load
@@ -238,12 +238,12 @@ class PolymarketNormaliser(PolymarketBooks):
             token = self._tokens.get(asset) if isinstance(asset, str) else None
             if token is not None and isinstance(tick, str) and tick:
                 token.set_tick(tick, event.body.get("timestamp"))
+                out.append(ListingChanged(token.id, None))
         elif event.kind == "new_market":
             # Every connection is told of every market of the venue.
             about = event.body.get("event_message")
             slug = about.get("slug") if isinstance(about, dict) else None
-            named = slug if isinstance(slug, str) and slug else None
-            out.append(MarketListed(str(event.body.get("market", "")), named))
+            out.append(ListingChanged(None, _text(slug), new=True))
 
     def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
         """Levels, and what their hash is made of."""
@@ -257,3 +257,7 @@ class PolymarketNormaliser(PolymarketBooks):
             out.clear()
             self._book(token, book, fields, stamp_us(fields.get("timestamp")), now_us, out)
         return out
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
