@@ -2,7 +2,8 @@
 stream, and how long do all books take?
 
 The service (a process of its own) takes one-level updates from NATS at a steady rate, and its consolidated
-changes are timed; then the same while two kept-alive connections ask for single books, then without again.
+changes are timed; then the same while two kept-alive connections ask for single books, then without again,
+and at the end while a reader takes all books again and again.
 Both are open loops: a message or request counts from the moment it was due, so a stall counts for all that
 it delays. `python benches/orderbook_http.py [--seconds 5] [--rate 2000] [--asks 500]`; with wrk on the PATH
 also its figure for two connections as fast as they can (wrk has no fixed rate).
@@ -149,6 +150,15 @@ def processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+async def fetch(port: int, seconds: float) -> None:
+    """A process of its own: all books, again and again."""
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        await all_books(port)
+        count += 1
+    print(count, flush=True)
+
+
 async def all_books(port: int) -> tuple[float, int, int]:
     """Seconds, books and bytes of `/v1/snapshots`."""
     began = time.perf_counter()
@@ -221,6 +231,12 @@ async def main(rate: int, asks: int, seconds: float) -> None:
             )
             took, lines, size = await all_books(port)
             print(f"/v1/snapshots: {lines} books, {size / 1e6:.1f} MB in {took:.2f} s")
+            with child("--fetch", f"{port},{seconds}") as fetcher:
+                assert fetcher.stdout is not None
+                stream.row("with all", rate, await stream.drive(bus, rate, seconds, load))
+                print(
+                    f"  /v1/snapshots {int(await in_thread(None, fetcher.stdout.readline))} times meanwhile"
+                )
             if shutil.which("wrk"):
                 address = f"http://127.0.0.1:{port}/v1/books/agg-7.{7:016x}.yes"
                 command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-d3s", "--latency", address]
@@ -237,11 +253,15 @@ if __name__ == "__main__":
     parser.add_argument("--asks", type=int, default=500)
     parser.add_argument("--serve")
     parser.add_argument("--ask")
+    parser.add_argument("--fetch")
     chosen = parser.parse_args()
     if chosen.serve:
         uvloop.run(serve(chosen.serve))
     elif chosen.ask:
         where, often, long = chosen.ask.split(",")
         uvloop.run(ask(int(where), int(often), float(long)))
+    elif chosen.fetch:
+        where, long = chosen.fetch.split(",")
+        uvloop.run(fetch(int(where), float(long)))
     else:
         uvloop.run(main(chosen.rate, chosen.asks, chosen.seconds))
