@@ -250,8 +250,9 @@ def test_a_resolution_is_held_by_the_same_means() -> None:
 
 
 def test_what_may_have_been_missed_is_asked_for() -> None:
-    """The venue's catalogue is asked about a market when a halt is told, and about all when a connection
-    opens, when frames of the lifecycle are missing, and when records of ours are; never because of books."""
+    """The venue's catalogue is asked about a market when a halt begins and ends, and about all when a
+    connection opens, when frames of the lifecycle are missing, and when records of ours are; never because
+    of books."""
     looks: list[tuple[str, tuple[str, ...] | None]] = []
 
     def news() -> list[tuple[str, tuple[str, ...] | None]]:
@@ -266,17 +267,25 @@ def test_what_may_have_been_missed_is_asked_for() -> None:
     feed.frame("kalshi", subscribed(1, "orderbook_delta"))
     feed.frame("kalshi", subscribed(3, "market_lifecycle_v2"))
     feed.frame("kalshi", snapshot(A, 1, LEVELS))
-    feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00"))
+    feed.frame("kalshi", delta(A, 2, "yes", "0.4000", "1.00"))
+    feed.frame("kalshi", delta(A, 4, "yes", "0.4000", "1.00"))
+    feed.frame("kalshi", snapshot(A, 5, LEVELS))
     feed.frame("kalshi", life("created", 1))
     assert news() == []
     feed.frame("kalshi", life("deactivated", 2))
     feed.frame("kalshi", life("deactivated", 3))
     assert news() == [("kalshi", (A,))]
-    feed.frame("kalshi", life("created", 5))
+    feed.frame("kalshi", delta(A, 6, "yes", "0.4000", "1.00", ts_ms=FRAME_MS + 3_000))
+    assert news() == [("kalshi", (A,))]
+    feed.frame("kalshi", life("deactivated", 4))
+    feed.frame("kalshi", life("activated", 5))
+    feed.frame("kalshi", life("activated", 6))
+    assert news() == [("kalshi", (A,)), ("kalshi", (A,))]
+    feed.frame("kalshi", life("created", 8))
     assert news() == everything
-    feed.frame("kalshi", error(10, sid=1, seq=4))
+    feed.frame("kalshi", error(10, sid=1, seq=7))
     assert news() == []
-    feed.frame("kalshi", error(10, sid=3, seq=6))
+    feed.frame("kalshi", error(10, sid=3, seq=9))
     assert news() == everything
     feed.lose()
     feed.record("marks", "kalshi", "c1", {"open": {}})

@@ -154,11 +154,10 @@ class Discovery:
         return True
 
     def doubted(self, slugs: Collection[str] | None = None) -> None:
-        """Markets of these events, None: of any, may have changed unheard: look soon, and no more often than
-        an event whose next look is near anyway."""
-        for slug in list(self._due) if slugs is None else slugs:
-            if slug not in self._again:
-                self.announced(slug)
+        """Markets of these events changed: look soon. None: those of any event may have, unheard; as that is
+        said whenever a connection opens, events whose next look is near anyway are left to it."""
+        for slug in [slug for slug in self._due if slug not in self._again] if slugs is None else slugs:
+            self.announced(slug)
 
     async def fetch(self, slug: str) -> VenueEventRecord:
         """Fetch one event now, on a person's request.

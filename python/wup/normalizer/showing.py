@@ -222,7 +222,7 @@ class Showing:
         """The market is halted, or at its end, until something else is known; also when said again."""
         asset = self._assets[platform].get(asset_id)
         if status == "halted" and self._statuses.of(platform, asset_id) is None:
-            # How it ends may not be told: the catalogue is to have listed it.
+            # Its end may not be heard: the catalogue is to have listed it, so that it can tell.
             self._look(platform, (asset_id,))
         held = self._statuses.hold(
             platform, asset_id, status, why, result=result, venue_us=venue_us, listed=listed
@@ -241,6 +241,8 @@ class Showing:
         if not self._statuses.opened(instrument.platform, instrument.asset_id):
             return False
         asset.status = None
+        # As long as the catalogue lists the halt the mapping keeps the leg out.
+        self._look(instrument.platform, (instrument.asset_id,))
         return True
 
     def reopened(self, asset: Asset, now_us: int, rx_us: int | None = None) -> bool:
