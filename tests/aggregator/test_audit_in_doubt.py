@@ -185,3 +185,17 @@ async def test_rest_that_lies_about_every_book_costs_one_leg(monkeypatch: pytest
         assert sorted(left) == ["kalshi", "polymarket"]
         await system.all_live()
         assert system.judge.wrong == []
+
+
+async def test_a_wholly_mute_subscription_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When changes of no market come any more, and first books still do, every leg leaves for it, and all are
+    live again once the venue speaks."""
+    async with running(monkeypatch, limits={"audit_s": 1.0}, sim={"sim_venues": ("kalshi",)}) as system:
+        await system.all_live()
+        assets = {leg.asset_id for leg in system.table.legs}
+        system.judge.excused |= assets
+        system.fault("mute", venue="kalshi", seconds=3600)
+        await system.judge.until(lambda: {asset for _, asset, _, _ in system.judge.left} >= assets, 30)
+        assert "venue_silent" in {why for *_, why in system.judge.left} <= {"venue_silent", "gap"}
+        system.simulators.exchanges["kalshi"].menu.clear()
+        await system.all_live(seconds=30)
