@@ -18,8 +18,8 @@ PLATFORMS = ("kalshi", "polymarket")
 
 
 async def test_captured_catalogues_have_nothing_in_common(captures: Path) -> None:
-    """Over 259 baseball props of Kalshi and 9 Fed outcomes of Polymarket, in the venues' own words, nothing is
-    proposed."""
+    """Over 259 baseball props of Kalshi and 9 Fed outcomes of Polymarket, in the venues' own words,
+    nothing is proposed."""
     baseball = json.loads((captures / "kalshi/events_mlb_props_nested.json").read_text())
     fed = json.loads((captures / "polymarket/gamma-event.json").read_text())
     search = json.loads((captures / "polymarket/gamma-search.json").read_text())["events"]
