@@ -58,12 +58,15 @@ class PolymarketBooks:
     @property
     def checks(self) -> Mapping[str, int]:
         """Verdicts about all tokens."""
-        total = {"match": 0, "mismatch": 0, "unknown": 0}
-        for check in list(self._found.values()):
-            for verdict, count in check.counts().items():
-                if count:
-                    total[verdict] = total.get(verdict, 0) + count
-        return total
+        match = mismatch = unknown = best = 0
+        # Summed each second over all tokens, so that a change need not count twice.
+        for check in self._found.values():
+            match += check.match
+            mismatch += check.mismatch
+            unknown += check.unknown
+            best += check.best_mismatch
+        total = {"match": match, "mismatch": mismatch, "unknown": unknown}
+        return {**total, "best_mismatch": best} if best else total
 
     def check(self, asset_id: str) -> LegCheck | None:
         """Verdicts about one token."""
