@@ -21,6 +21,7 @@ from websockets.frames import Frame
 from conformance.rules import RULES
 from gateway import raw
 from gateway.plain import PlainClient
+from wup.gateway.frame import Beat
 from wup.gateway.hub import Hub
 from wup.gateway.mirror import Mirrors
 from wup.gateway.outbox import Outbox
@@ -50,13 +51,8 @@ def repeat_delta() -> None:
 
 def wrong_count() -> None:
     """The heartbeat counts one message too many."""
-    honest = Session._say
-
-    def say(session: Session, message: dict[str, Any]) -> None:
-        wrong = {"count": message["count"] + 1} if message["type"] == "heartbeat" else {}
-        honest(session, {**message, **wrong})
-
-    _replace(Session, "_say", say)
+    honest = Beat.frame
+    _replace(Beat, "frame", lambda beat, count: honest(beat, count + 1))
 
 
 def skip_digest() -> None:

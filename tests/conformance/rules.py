@@ -144,7 +144,12 @@ RULES: tuple[Rule, ...] = (
     _rule("4.3d", "after unsubscribed nothing more comes", _SL + "unsubscribe_during_a_large_subscribe"),
     _rule("4.3e", "growth beyond the limit: notice books_limit", _GS + "pattern_and_book_limits"),
     _rule("4.4a", "heartbeat after heartbeat_ms of silence", _GX + "heartbeat_counts_agree"),
-    _rule("4.4b", "heartbeat every 5 s in any case", _C + "heartbeat_in_any_case"),
+    _rule(
+        "4.4b",
+        "heartbeat every 5 s in any case",
+        _C + "heartbeat_in_any_case",
+        _SL + "a_reader_that_is_always_behind_gets_its_heartbeat",
+    ),
     _rule(
         "4.4c",
         "count = snapshots, deltas, statuses and trades written",

@@ -107,6 +107,43 @@ async def test_a_slow_reader_delays_nobody() -> None:
     verify(fast.raw)
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+async def test_a_reader_that_is_always_behind_gets_its_heartbeat(dropped: bool) -> None:
+    """Every five seconds in any case (rule 4): what waits does not hold it back, nor what is dropped, and its
+    count is of what was written before it."""
+    desk = Desk(Limits() if dropped else Limits(ws_slow_bytes=10_000_000, ws_slow_ms=3_600_000))
+    desk.map(*table(3))
+    client = Client(desk)
+    client.op("subscribe", "1", books=[">"])
+    await desk.settled()
+    box = client.session.box
+    box.pause()
+    now = client.session._heartbeat_at
+    for turn in range(40):
+        for _ in range(10):
+            desk.update(f"K{turn % 3}", "0.4", str(turn + 1))
+        await desk.turns(2)
+        now += 0.3
+        box.progress_at = now
+        client.session.check(now)
+        if turn % 7 == 6:
+            box.resume(now)
+            await desk.settled()
+            box.pause()
+    box.resume(now)
+    await desk.settled()
+    assert client.closed is None
+    assert dropped == ("slow" in {message.get("code") for message in client.messages})
+    count, told = 0, []
+    for message in client.messages:
+        count += message["type"] in ("snapshot", "delta", "status")
+        if message["type"] == "heartbeat":
+            told.append((message["count"], count))
+    assert len(told) >= 2
+    assert all(one == other > 0 for one, other in told), told
+    verify(client.raw)
+
+
 async def test_a_change_in_the_turn_of_a_conflation(engine: Engine, start: Starter) -> None:
     """What came in the very turn in which the waiting messages are dropped goes with them: after the drop the
     reader gets the snapshot and nothing before it."""

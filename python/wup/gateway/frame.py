@@ -54,6 +54,21 @@ class Control:
         self.data = data
 
 
+class Beat(Control):
+    """A heartbeat that waits among other frames: its count is of what goes before it, known when it goes."""
+
+    __slots__ = ("_now_us",)
+
+    def __init__(self, now_us: int) -> None:
+        super().__init__(b"")
+        self._now_us = now_us
+
+    def frame(self, count: int) -> bytes:
+        """The frame, after so many book messages."""
+        message = {"type": "heartbeat", "count": count, "ts": self._now_us}
+        return text_frame(orjson.dumps(message))
+
+
 def control(message: dict[str, Any]) -> Control:
     """A server message of wire.md section 4 as a control frame."""
     return Control(text_frame(orjson.dumps(message)))

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from wup import logs
+from wup.gateway.frame import Beat
 from wup.gateway.stream import Stream
 from wup.metrics import FAN_OUT
 
@@ -164,6 +165,15 @@ class Outbox:
         self.direct = False
         self.put(frame)
 
+    def beat(self, now_us: int, now: float) -> None:
+        """Send a heartbeat: now, or behind what waits."""
+        beat = Beat(now_us)
+        self.flush(now)
+        if self._waiting or self.paused:
+            self._waiting.append(beat)
+        elif not self.closed:
+            self._write(beat.frame(self.count), 0, now)
+
     def put(self, frame: Frame | Control) -> None:
         """Queue one frame and see that it goes out in this turn. (The fan-out does the same by hand.)"""
         if self.closed:
@@ -249,6 +259,9 @@ class Outbox:
             size = counted = 0
             while waiting and size < _WRITE:
                 frame = waiting.popleft()
+                if isinstance(frame, Beat):
+                    parts.append(frame.frame(self.count + counted))
+                    continue
                 parts.append(frame.data)
                 size += len(frame.data)
                 self._held -= frame.weight
@@ -300,7 +313,7 @@ class Outbox:
         return self._waiting_bytes + self.transport.get_write_buffer_size()
 
     def idle(self) -> bool:
-        """Nothing waits here, so a heartbeat's count would be right."""
+        """Nothing waits here."""
         return not self.frames and not self._waiting
 
     def late(self, now: float) -> bool:

@@ -353,13 +353,10 @@ class Session:
         limits = self._limits
         box = self.box
         box.flush(now)
-        if box.idle() and (
-            now - box.sent_at >= limits.ws_heartbeat_ms / 1000
-            or now - self._heartbeat_at >= _HEARTBEAT_ANYWAY_S
-        ):
+        quiet = box.idle() and now - box.sent_at >= limits.ws_heartbeat_ms / 1000
+        if quiet or now - self._heartbeat_at >= _HEARTBEAT_ANYWAY_S:
             self._heartbeat_at = now
-            self._say({"type": "heartbeat", "count": box.count, "ts": self._clock.now_us()})
-            box.flush(now)
+            box.beat(self._clock.now_us(), now)
         if self._ping is None:
             if now - self._pinged_at >= limits.ws_ping_s:
                 self._pinged_at = now
