@@ -212,11 +212,10 @@ class MappingStore:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.scard(records.MARKETS)
             pipe.get(records.MARKETS_SUM)
-            if hids:
-                pipe.smismember(records.MARKETS, list(hids))
+            for hid in hids:
+                pipe.sismember(records.MARKETS, hid)
             found = await pipe.execute(raise_on_error=False)
-        right = found[:2] == [count, markets_sum.encode()]
-        return right and (not hids or found[2] == [1] * len(hids))
+        return found == [count, markets_sum.encode(), *[1] * len(hids)]
 
     async def _set(self, key: str) -> set[str]:
         try:
