@@ -16,8 +16,8 @@ import structlog
 from gateway.puppet import Puppet
 from gateway.world import World, run
 from javascript.node import HERE
+from wup.gateway.frame import Beat
 from wup.gateway.mirror import Mirrors
-from wup.gateway.session import Session
 from wup.gateway.stream import Stream
 
 SEEDS = int(os.environ.get("WUP_GATEWAY_SEEDS", "100"))
@@ -110,12 +110,8 @@ def _trust(patch: pytest.MonkeyPatch) -> None:
 
 
 def _miscount(patch: pytest.MonkeyPatch) -> None:
-    honest = Session._say
-
-    def say(session: Session, message: dict[str, Any]) -> None:
-        honest(session, {**message, "count": message["count"] + 1} if "count" in message else message)
-
-    patch.setattr(Session, "_say", say)
+    honest = Beat.frame
+    patch.setattr(Beat, "frame", lambda beat, count: honest(beat, count + 1))
 
 
 def _stale(patch: pytest.MonkeyPatch) -> None:
