@@ -168,6 +168,10 @@ async def test_a_paused_shard_takes_its_own_markets_only(
             event = (await http.get("/v1/events/kalshi/KXFED-1")).json()
             assert [market["status"] for market in event["markets"]] == ["open", "maintenance"]
             assert event["status"] == "open"
+            ready = (await http.get("/readyz")).json()
+            assert ready["degraded"] == ["kalshi_paused"]
+            assert ready["paused"]["kalshi"]["part"] == ["1"]
+            assert ready["ready"]
         rest.exchange["status"] = None
         seen = rest.hits["status"]
         async with asyncio.timeout(10):
@@ -177,6 +181,10 @@ async def test_a_paused_shard_takes_its_own_markets_only(
         rest.exchange["status"] = status(True, True)
         await until(lambda t: set(suspended(t).values()) == {None})
         assert rest.hits["kalshi"] == asked
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{service.port}") as http:
+            ready = (await http.get("/readyz")).json()
+            assert "paused" not in ready
+            assert ready["degraded"] == []
 
 
 async def test_a_fault_of_the_question_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

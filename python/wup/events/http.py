@@ -291,6 +291,12 @@ def _health(app: FastAPI, service: EventService) -> None:
         if down and len(down) == len(service.discoveries):
             reasons.append("every_venue_down")
         degraded = [f"{name}_down" for name in down]
+        pauses = {
+            name: {"part": None if pause.part is None else sorted(pause.part[1]), "until_us": pause.until_us}
+            for name, discovery in sorted(service.discoveries.items())
+            if (pause := discovery.pause) is not None
+        }
+        degraded += [f"{name}_paused" for name in pauses]
         if service.files_problems:
             degraded.append("mapping_files_refused")
         missing = service.missing()
@@ -303,5 +309,6 @@ def _health(app: FastAPI, service: EventService) -> None:
             "mapping": service.version,
             "waiting": service.waiting,
             **({"missing": missing[:100]} if missing else {}),
+            **({"paused": pauses} if pauses else {}),
         }
         return _json(body, 503 if reasons else 200)
