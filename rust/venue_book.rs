@@ -25,6 +25,15 @@ pub struct VenueLevel {
     pub size_text: Text,
 }
 
+impl VenueLevel {
+    /// Price and size as the venue wrote them. Only numbers are ever kept, so that every byte is ASCII.
+    #[must_use]
+    pub fn texts(&self) -> (String, String) {
+        let text = |text: &Text| String::from_utf8_lossy(text).into_owned();
+        (text(&self.price_text), text(&self.size_text))
+    }
+}
+
 /// One side, ascending by price.
 pub type VenueLadder = BTreeMap<Price, VenueLevel>;
 
@@ -192,5 +201,21 @@ impl VenueBook {
             Side::Ask => self.side(side).iter().for_each(|(price, level)| put_level(price, level)),
         }
         out.push(b']');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_those_of_the_venue_until_a_sum_is_made() {
+        let mut book = VenueBook::default();
+        book.replace([("0.50", "12.00")].into_iter(), [].into_iter()).unwrap();
+        let texts =
+            |book: &VenueBook| book.side(Side::Bid).values().map(VenueLevel::texts).collect::<Vec<_>>();
+        assert_eq!(texts(&book), [("0.50".to_owned(), "12.00".to_owned())]);
+        book.add(Side::Bid, "0.500", "0.50").unwrap();
+        assert_eq!(texts(&book), [("0.50".to_owned(), "12.5".to_owned())]);
     }
 }

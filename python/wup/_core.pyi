@@ -399,6 +399,10 @@ class VenueBook:
     def levels(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """(bids, asks), best first, shortest exact form: what a normalised snapshot carries."""
 
+    def texts(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """(bids, asks), best first, as the venue wrote them: what its hash is over. The sum of an increment
+        (`add`) has the shortest form."""
+
     def polymarket_hash(
         self,
         market: str,

@@ -21,6 +21,8 @@ KINDS: frozenset[str] = frozenset(
     ("start", "open", "sent", "frame", "catalog", "mapping", "book", "status", "verdict", "marks", "close")
 )
 
+UNCOUNTED = -1
+
 _KIND, _RX, _CONN, _N = "Wup-Kind", "Wup-Rx", "Wup-Conn", "Wup-N"
 
 
@@ -30,7 +32,8 @@ class Meta:
     """Beside the payload: what it is, when it was read, on which connection, its place there.
 
     `connection` is `{name}.{epoch ms}`: unique per opened socket. `n` rises by one with every `frame` of
-    the connection, starting at 1; for other kinds it is the last frame's.
+    the connection, starting at 1; for other kinds it is the last frame's. `UNCOUNTED` in the `open` of a
+    recording that does not say after which frame it met the connection.
     """
 
     kind: Kind

@@ -10,7 +10,7 @@ use super::convert::side as read_side;
 use crate::error::guarded;
 use crate::fixed::{self, Price, Size};
 use crate::levels::Side;
-use crate::venue_book::VenueBook;
+use crate::venue_book::{VenueBook, VenueLevel};
 use crate::venue_hash::{BookFacts, polymarket_hash};
 
 type Pair = (PyBackedStr, PyBackedStr);
@@ -163,6 +163,13 @@ impl PyVenueBook {
     fn levels(&self) -> (Texts, Texts) {
         let book = self.book.lock();
         let side = |side: Side| book.0.side(side).iter().map(|(price, level)| text(*price, level.size));
+        (side(Side::Bid).rev().collect(), side(Side::Ask).collect())
+    }
+
+    /// Both sides best first, numbers as the venue wrote them.
+    fn texts(&self) -> (Texts, Texts) {
+        let book = self.book.lock();
+        let side = |side: Side| book.0.side(side).values().map(VenueLevel::texts);
         (side(Side::Bid).rev().collect(), side(Side::Ask).collect())
     }
 

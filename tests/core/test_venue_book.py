@@ -23,6 +23,13 @@ def test_levels_come_canonical_and_best_first() -> None:
     book.replace([("0.10", "5.0"), ["0.920", "3"]], [{"price": "0.99", "size": "1"}, ("0.930", "00.50")])
     assert book.levels() == ([("0.92", "3"), ("0.1", "5")], [("0.93", "0.5"), ("0.99", "1")])
     assert (book.best("bid"), book.best("ask"), len(book)) == ("0.92", "0.93", 4)
+    assert book.texts() == ([("0.920", "3"), ("0.10", "5.0")], [("0.930", "00.50"), ("0.99", "1")])
+    book.change([("ask", "0.930", "2.0"), ("bid", "0.10", "0")], None, None)
+    book.add("ask", "0.990", "0.50")
+    assert book.texts() == ([("0.920", "3")], [("0.930", "2.0"), ("0.99", "1.5")])
+    again = VenueBook()
+    again.replace(*book.texts())
+    assert again.texts() == book.texts()
 
 
 def test_replace_is_all_or_nothing() -> None:

@@ -52,8 +52,8 @@ async def until_live(live: Live, books: int) -> None:
 
 async def test_replay_of_a_recorded_run_is_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every consolidated message of a run comes out of its recording again, byte for byte, stamps of clocks
-    aside: with lost, broken, repeated and reordered frames, two connections lost, one leg suspended, and two
-    that go and come back."""
+    aside: with lost, broken, repeated and reordered frames, frames that the bus lost, two connections lost,
+    one leg suspended, and two that go and come back."""
     async with pipeline(tmp_path, monkeypatch, rate=300, segment_bytes=20_000) as live:
         table = await table_of(live.sims)
         await live.set_table(table)
@@ -61,6 +61,9 @@ async def test_replay_of_a_recorded_run_is_identical(tmp_path: Path, monkeypatch
         for platform, kind in FAULTS:
             live.sims.fault(Fault(kind=kind, venue=platform))
             await asyncio.sleep(0.4)
+        for group in live.aggregator.groups.values():
+            group.lost()
+        await asyncio.sleep(0.4)
         await until_live(live, len(live.sims.pairs))
         first, second, *rest = table.legs
         for version, legs in enumerate(

@@ -306,6 +306,7 @@ def test_what_the_recorder_writes_is_what_replay_reads(tmp_path: Path) -> None:
         (Meta("frame", "polymarket", "p1", T + 4, 2), poly_raw(poly.move(("BUY", "0.46", "1")))),
         (Meta("verdict", "kalshi", "c1", T + 5, 2), verdict),
         (Meta("close", "polymarket", "p1", T + 6, 2), b'{"why":"disconnected"}'),
+        (Meta("marks", "kalshi", "c1", T + 7, 3), b'{"type":"marks"}'),
     ]
     live: list[bytes] = []
     engine = fresh_engine(live, table)
@@ -329,8 +330,8 @@ def test_what_the_recorder_writes_is_what_replay_reads(tmp_path: Path) -> None:
         for meta, payload in read[2:]:
             engine.record(meta, payload, meta.rx_us)
         assert again == live
-        assert len(live) == 5
-        assert writer.records == len(records) + 1, "marks are not recorded, start and mapping are"
+        assert len(live) == 6
+        assert writer.records == len(records) + 1, "of marks only those that tell of a lost frame"
 
 
 def fresh_engine(sink: list[bytes], table: MappingTable) -> Engine:
@@ -344,7 +345,6 @@ def fresh_engine(sink: list[bytes], table: MappingTable) -> Engine:
 
 def test_records_that_are_no_json_are_refused() -> None:
     """Only frames may hold anything; another record that cannot be read is an error of the writer."""
-    assert line(Meta("marks", "kalshi", "c1", T, 1), b"{}") is None
     with pytest.raises(ValueError):
         line(Meta("open", "kalshi", "c1", T, 0), b"no json")
     with pytest.raises(ValueError):

@@ -118,21 +118,21 @@ def test_the_run_finds_a_broken_adapter(platform: str, broken: Venue) -> None:
 class HaltsForgotten(Engine):
     """A halt is what one connection says: the next one knows nothing of it."""
 
-    def _open(self, meta: Meta, fields: Mapping[str, Any]) -> Connection:
+    def _open(self, meta: Meta, fields: Mapping[str, Any], n: int) -> Connection:
         for asset_id, asset in self._assets[meta.platform].items():
             if self._statuses.opened(meta.platform, asset_id):
                 asset.status = None
-        return super()._open(meta, fields)
+        return super()._open(meta, fields, n)
 
 
 class EndsForgotten(Engine):
     """A market's end is what one connection says."""
 
-    def _open(self, meta: Meta, fields: Mapping[str, Any]) -> Connection:
+    def _open(self, meta: Meta, fields: Mapping[str, Any], n: int) -> Connection:
         for asset in self._assets[meta.platform].values():
             if asset.state == "closed":
                 asset.state, asset.status = "down", None
-        return super()._open(meta, fields)
+        return super()._open(meta, fields, n)
 
 
 @pytest.mark.parametrize(

@@ -375,7 +375,8 @@ class Connection:
             venue.send(text)
 
     def _record(self, kind: Kind, payload: bytes, rx_us: int) -> None:
-        meta = Meta(kind, self.platform, self._id, rx_us, self._n + (kind == "marks" and self._hole))
+        hole = self._hole and kind in ("marks", "close")
+        meta = Meta(kind, self.platform, self._id, rx_us, self._n + hole)
         if not self._bus.publish(self._subject, payload, meta.headers()):
             # Nobody counts these: the reader is told by a number that is missing among the frames.
             self._hole = True

@@ -18,6 +18,8 @@ from wup.normalizer.health import Health
 from wup.normalizer.legs import STATES, STATUS_REASONS, Connection
 from wup.normalizer.showing import Showing
 from wup.normalizer.statuses import Statuses
+from wup.raw import UNCOUNTED
+from wup.venues.numbers import restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,7 +118,7 @@ class Engine:
         if meta.kind == "open":
             if connection is not None:
                 self._close(connection, "disconnected", meta.rx_us, now_us)
-            self._open(meta, fields)
+            self._open(meta, fields, meta.n)
         elif meta.kind == "marks":
             self._marked(meta, connection, fields, now_us)
         elif meta.kind == "close" and connection is not None:
@@ -152,8 +154,8 @@ class Engine:
             if meta.n <= connection.n:
                 self._bad(meta.platform, "repeated_record", f"{meta.connection} {meta.n}")
                 return
-            # A connection met in its middle has no books yet that could have missed something.
-            if connection.n:
+            # A connection met at an unknown place has no books yet that could have missed something.
+            if connection.n != UNCOUNTED:
                 self._lost(connection, f"{connection.n} then {meta.n}", now_us)
         connection.n = meta.n
         if connection.silent:
@@ -171,11 +173,11 @@ class Engine:
         self._bad(connection.platform, "normaliser_error", repr(error))
         self._lost(connection, "normaliser error", now_us)
 
-    def _open(self, meta: Meta, fields: Mapping[str, Any]) -> Connection:
+    def _open(self, meta: Meta, fields: Mapping[str, Any], n: int) -> Connection:
         venue = self._venues[meta.platform]
         self._opened += 1
         normaliser = venue.normaliser(fields, self._instruments[meta.platform])
-        connection = Connection(meta.connection, meta.platform, normaliser, self._opened)
+        connection = Connection(meta.connection, meta.platform, normaliser, self._opened, n)
         self._connections[(meta.platform, meta.connection)] = connection
         # What the venue said while none was open is not said again.
         self._look(meta.platform, None)
@@ -187,7 +189,7 @@ class Engine:
         if meta.platform not in self._venues:
             self._bad(meta.platform, "unknown_platform", meta.connection)
         elif self._lenient:
-            return self._open(meta, {})
+            return self._open(meta, {}, UNCOUNTED)
         else:
             self._bad(meta.platform, "no_open", meta.connection)
         return None
@@ -229,11 +231,11 @@ class Engine:
             opened = fields.get("open")
             if not isinstance(opened, dict):
                 return
-            connection = self._open(meta, opened)
+            connection = self._open(meta, opened, meta.n)
             if meta.n:
                 wanted = tuple(self._instruments[meta.platform])
                 self._repair(meta.platform, wanted, "gap", meta.connection)
-        elif meta.n > connection.n:
+        elif meta.n > connection.n != UNCOUNTED:
             self._lost(connection, f"{connection.n} then marks {meta.n}", now_us)
         connection.n = max(connection.n, meta.n)
         connection.marks_us = now_us
@@ -352,6 +354,13 @@ class Engine:
         book = asset.owner.normaliser.book(asset_id)
         return None if book is None else (asset.subject, asset.venue_us, book.levels())
 
+    def owner(self, platform: str, asset_id: str) -> str | None:
+        """The connection whose book of the asset is shown; None while none is."""
+        asset = self._assets.get(platform, {}).get(asset_id)
+        if asset is None or asset.state != "live" or asset.owner is None:
+            return None
+        return asset.owner.name
+
     def marks(self, now_us: int) -> list[tuple[str, bytes]]:
         """(subject, payload) per platform: the counters of assets that changed in the last two seconds and
         of one thirtieth of all; also when there are none."""
@@ -393,9 +402,9 @@ class Engine:
         if asset_id in connection.live:
             known = connection.normaliser.book(asset_id)
             if known is not None:
-                # Lists as JSON has them.
-                levels = orjson.loads(orjson.dumps(known.levels()))
-                same = [fields.get("bids"), fields.get("asks")] == levels
+                # As numbers: a checkpoint has the venue's own text.
+                written = restored(fields)
+                same = written is not None and written.levels() == known.levels()
                 key = (meta.platform, "checkpoint_match" if same else "checkpoint_mismatch")
                 self._done[key] = self._done.get(key, 0) + 1
             return

@@ -82,6 +82,7 @@ class Asset:
 class Connection:
     """One venue connection: its counter, and which assets it can show.
 
+    `n`: of its last frame, `UNCOUNTED` when it was met at an unknown place.
     `live`: assets whose whole book came on this connection and that nothing has put in doubt since.
     `doubted`: assets of which a frame was lost on the way, until their next whole book.
     `told`: assets of which a verdict said that a fault of ours took them, until their next whole book.
@@ -103,12 +104,12 @@ class Connection:
         "told",
     )
 
-    def __init__(self, name: str, platform: str, normaliser: Normaliser, order: int) -> None:
+    def __init__(self, name: str, platform: str, normaliser: Normaliser, order: int, n: int) -> None:
         self.name = name
         self.platform = platform
         self.normaliser = normaliser
         self.order = order
-        self.n = 0
+        self.n = n
         # In the order in which they came: a set's order differs from process to process, and a replay's
         # messages would come in another order than the live ones.
         self.live: dict[str, None] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from wup.playback.sources import show_time
+from wup.raw import UNCOUNTED
 
 if TYPE_CHECKING:
     from wup.raw import Meta
@@ -21,7 +22,8 @@ _WHY = {"starting": RECORDER_OFF}
 class Gap:
     """A time of which the log does not know everything.
 
-    `why`: `frames_lost` (a hole in a connection's counter), `recorder_off` (it was stopped or killed), or
+    `why`: `frames_lost` (a hole in a connection's counter: between two frames, after its `open`, or told by
+    its marks or its `close`), `recorder_off` (it was stopped or killed), or
     what the recorder itself had to say (`disk_full`, `unwritable`, `records_lost`, ...).
     """
 
@@ -57,21 +59,29 @@ class Gaps:
 
     def record(self, meta: Meta, payload: bytes) -> None:
         """One record."""
-        if meta.kind == "frame":
-            key = (meta.platform, meta.connection)
-            n, at_us = self._counters.get(key, (0, meta.rx_us))
-            if n and meta.n > n + 1:
-                lost = meta.n - n - 1
-                self.found.append(Gap(at_us, meta.rx_us, FRAMES_LOST, *key, lost))
-            self._counters[key] = (meta.n, meta.rx_us)
-        elif meta.kind == "close":
+        kind = meta.kind
+        if kind == "frame":
+            self._count(meta, 1)
+        elif kind == "marks":
+            self._count(meta, 0)
+        elif kind == "close":
+            self._count(meta, 0)
             self._counters.pop((meta.platform, meta.connection), None)
-        elif meta.kind == "open":
-            # Met in its middle, a connection's first frame here is not its first.
-            self._counters[(meta.platform, meta.connection)] = (0, meta.rx_us)
-        elif meta.kind == "start":
+        elif kind == "open":
+            self._counters[(meta.platform, meta.connection)] = (meta.n, meta.rx_us)
+        elif kind == "start":
             self._start(meta, payload)
         self._last_us = max(self._last_us, meta.rx_us)
+
+    def _count(self, meta: Meta, own: int) -> None:
+        """`own`: how much this record itself adds to its connection's counter."""
+        key = (meta.platform, meta.connection)
+        n, at_us = self._counters.get(key, (UNCOUNTED, 0))
+        # Where the log does not say after which frame it met the connection, the first one tells.
+        if n != UNCOUNTED and meta.n > n + own:
+            self.found.append(Gap(at_us, meta.rx_us, FRAMES_LOST, *key, meta.n - n - own))
+        if meta.n >= n:
+            self._counters[key] = (meta.n, meta.rx_us)
 
     def _start(self, meta: Meta, payload: bytes) -> None:
         fields = orjson.loads(payload)

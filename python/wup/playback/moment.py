@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,9 +13,10 @@ from wup.playback.gaps import Gaps
 from wup.playback.sources import show_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from wup.playback.replay import Emitted, Replay
+    from wup.raw import Meta
 
 _NAMED = 5
 
@@ -23,7 +25,8 @@ class Unknown(WupError):
     """The book at that moment cannot be known; `why` is a code, the text says it in words.
 
     `outside` (the recording does not cover the moment), `recorder_off`, `disk_full`, ... (nothing was
-    recorded then), `no_such_book`, `not_live` (no leg of it was live: `legs` says why), `unreadable`.
+    recorded then), `frames_lost` (frames of a connection that showed the book are missing around it),
+    `no_such_book`, `not_live` (no leg of it was live: `legs` says why), `unreadable`.
     """
 
     def __init__(self, why: str, text: str, **more: Any) -> None:
@@ -38,8 +41,9 @@ def book_at(
     """The `snapshot` message of a book after everything received up to `at_us`.
 
     `make` gives the log, which must go beyond `at_us`: whether anything was recorded then shows only in what
-    came after. `quick`: it begins in the middle of a run, so that epoch and sequence cannot be told and are
-    left out. `book` may be `platform:asset`; `no` at its end gives the NO view.
+    came after, so that it is read on until each connection that shows the book was heard once more. `quick`:
+    it begins in the middle of a run, so that epoch and sequence cannot be told and are left out. `book` may
+    be `platform:asset`; `no` at its end gives the NO view.
 
     Raises:
         Unknown: and why. BusError: a stream cannot be read.
@@ -54,16 +58,16 @@ def book_at(
 
     replay.begin(put)
     answer: dict[str, Any] | None = None
-    for meta, payload in replay.records():
+    records = replay.records()
+    for meta, payload in records:
         gaps.record(meta, payload)
-        if meta.rx_us > at_us and replay.player.now_us <= at_us:
+        if meta.rx_us > at_us:
             if replay.player.records == 0:
                 break
-            if gaps.found and gaps.found[-1].to_us > at_us and not gaps.found[-1].connection:
-                gap = gaps.found[-1]
-                between = f"from {show_time(gap.from_us)} to {show_time(gap.to_us)}"
-                raise Unknown(gap.why, f"nothing was recorded {between}: {gap.why}")
+            _refuse_in_gap(gaps, at_us, {("", "")})
             answer = _look(replay, book, at_us, depth, said)
+            showing = _showing(replay, answer)
+            _read_on(chain([(meta, payload)], records), gaps, at_us, showing)
             break
         replay.feed(meta, payload)
     if replay.bad_lines and answer is None:
@@ -75,6 +79,54 @@ def book_at(
     if quick:
         del answer["epoch"], answer["seq"]
     return answer
+
+
+def _showing(replay: Replay, answer: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(platform, connection) of those from which the book's live legs are shown."""
+    found: set[tuple[str, str]] = set()
+    for leg in answer["legs"].values():
+        owner = replay.player.owner(leg["platform"], leg["asset"]) if leg["state"] == "live" else None
+        if owner is not None:
+            found.add((leg["platform"], owner))
+    return found
+
+
+def _read_on(
+    records: Iterable[tuple[Meta, bytes]], gaps: Gaps, at_us: int, showing: set[tuple[str, str]]
+) -> None:
+    """Hear each connection once more, without feeding: a frame that is missing shows only then.
+
+    The first of `records` was told to `gaps` already.
+
+    Raises:
+        Unknown: one of them had lost frames.
+    """
+    silent = set(showing)
+    for place, (meta, payload) in enumerate(records):
+        if place:
+            gaps.record(meta, payload)
+        if meta.kind in ("frame", "marks", "close", "open"):
+            silent.discard((meta.platform, meta.connection))
+        elif meta.kind == "start" and any(not gap.connection and gap.to_us > at_us for gap in gaps.found):
+            # Another run: nothing of this one is told any more.
+            silent.clear()
+        if not silent:
+            break
+    _refuse_in_gap(gaps, at_us, showing)
+
+
+def _refuse_in_gap(gaps: Gaps, at_us: int, of: set[tuple[str, str]]) -> None:
+    """`of`: which gaps matter, by platform and connection; empty names stand for all that is recorded.
+
+    Raises:
+        Unknown: the moment is within one.
+    """
+    for gap in gaps.found:
+        if gap.from_us <= at_us < gap.to_us and (gap.platform, gap.connection) in of:
+            between = f"from {show_time(gap.from_us)} to {show_time(gap.to_us)}"
+            if gap.connection:
+                raise Unknown(gap.why, f"{gap.frames} frames of {gap.connection} are missing {between}")
+            raise Unknown(gap.why, f"nothing was recorded {between}: {gap.why}")
 
 
 def _look(replay: Replay, wanted: str, at_us: int, depth: int | None, said: dict[str, str]) -> dict[str, Any]:

@@ -97,6 +97,10 @@ class Player:
             self._store = BookStore(self._epoch)
         return self._store
 
+    def owner(self, platform: str, asset: str) -> str | None:
+        """The connection whose book of the asset is shown now; None while none is."""
+        return None if self._engine is None else self._engine.owner(platform, asset)
+
     def record(self, meta: Meta, payload: bytes) -> None:
         """One record. Receive times never go back: a log that does is read as if it stood still."""
         self.records += 1

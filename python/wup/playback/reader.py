@@ -12,7 +12,7 @@ import orjson
 import zstandard
 
 from wup.errors import SettingsError
-from wup.raw import KINDS, Kind, Meta
+from wup.raw import KINDS, UNCOUNTED, Kind, Meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -192,15 +192,17 @@ def _record(fields: Any, counters: dict[tuple[str, str], int], *, timeless: bool
     if kind not in _WITHOUT_CONNECTION and not platform:
         raise ValueError(f"a {kind} needs a platform")
     key = (platform, connection)
-    if kind == "open":
-        counters[key] = 0
-    n = fields.get("n", counters.get(key, 0) + (kind == "frame"))
-    if type(n) is not int or not 0 <= n <= LAST_N:
+    n = fields.get("n")
+    if n is None:
+        n = UNCOUNTED if kind == "open" else counters.get(key, 0) + (kind == "frame")
+    elif type(n) is not int or not 0 <= n <= LAST_N:
         raise ValueError("n must be a count of frames")
+    if kind == "open":
+        counters[key] = max(n, 0)
     epoch = fields.get("epoch", 0)
     if kind in ("start", "mapping") and (type(epoch) is not int or not 0 <= epoch <= LAST_US // 1000):
         raise ValueError("epoch must be milliseconds since 1970 UTC")
-    if kind == "frame":
+    if kind in ("frame", "marks"):
         counters[key] = n
     payload = _raw(fields) if kind in ("frame", "sent") else orjson.dumps(fields)
     return Meta(cast("Kind", kind), platform, connection, rx_us, n), payload

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from wup.raw import Meta
 
 _PLAIN = ("kind", "rx_us", "platform", "conn", "n")
+_COUNTED = ("open", "marks", "close")
+"""With the counter of the connection's last frame: what is missing after an `open`, before a `close`."""
 
 
-def line(meta: Meta, payload: bytes) -> bytes | None:
-    """One record as a line with its newline; None for what a recording does not hold (marks).
+def line(meta: Meta, payload: bytes) -> bytes:
+    """One record as a line with its newline. Of marks only the counter is kept.
 
     Raises:
         ValueError: the payload of a record other than a frame is no JSON object.
     """
-    if meta.kind == "marks":
-        return None
     if meta.kind == "frame":
         return frame_line(meta.platform, meta.connection, meta.rx_us, meta.n, payload)
     fields: dict[str, Any] = {"kind": meta.kind}
@@ -31,7 +31,11 @@ def line(meta: Meta, payload: bytes) -> bytes | None:
         fields["platform"] = meta.platform
     if meta.connection:
         fields["conn"] = meta.connection
-    if meta.kind == "sent":
+    if meta.kind in _COUNTED:
+        fields["n"] = meta.n
+    if meta.kind == "marks":
+        pass
+    elif meta.kind == "sent":
         try:
             fields["raw"] = payload.decode()
         except UnicodeDecodeError:
@@ -74,6 +78,7 @@ class RecordWriter:
     def __init__(self, file: BinaryIO, *, packed: bool = False) -> None:
         self._file = file
         self._packer = zstandard.ZstdCompressor(level=3).compressobj() if packed else None
+        self._counters: dict[tuple[str, str], int] = {}
         self.records = 0
 
     def start(self, rx_us: int, epoch: int, version: str) -> None:
@@ -87,10 +92,12 @@ class RecordWriter:
         )
 
     def write(self, meta: Meta, payload: bytes) -> None:
-        """One record from the bus."""
-        text = line(meta, payload)
-        if text is not None:
-            self._put(text)
+        """One record from the bus; marks only where they tell of frames that did not come."""
+        key = (meta.platform, meta.connection)
+        if meta.kind == "marks" and meta.n <= self._counters.get(key, 0):
+            return
+        self._counters[key] = meta.n
+        self._put(line(meta, payload))
 
     def raw(self, line: bytes) -> None:
         """One line as it is, with its newline."""

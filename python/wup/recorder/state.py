@@ -22,12 +22,23 @@ GAP = "gap"
 """Why a connection leaves a recording that does not go on: what it did afterwards is not known."""
 
 
+class Opened:
+    """An open connection: the fields of its `open` record, and the counter of the last frame seen of it, also
+    while nothing could be written."""
+
+    __slots__ = ("fields", "n")
+
+    def __init__(self, fields: dict[str, Any], n: int) -> None:
+        self.fields = fields
+        self.n = n
+
+
 class State:
     """The mapping in force, and every open connection with the record that opened it."""
 
     def __init__(self) -> None:
         self._table: tuple[MappingTable, int, int | None] | None = None
-        self.connections: dict[tuple[str, str], dict[str, Any]] = {}
+        self.connections: dict[tuple[str, str], Opened] = {}
         self._statuses: dict[tuple[str, str], dict[str, Any]] = {}
         """By platform and asset: the last `status` record of each market that is not open."""
 
@@ -51,15 +62,23 @@ class State:
         if meta.kind == "close":
             self.connections.pop((meta.platform, meta.connection), None)
         elif meta.kind == "open":
-            self.connections[(meta.platform, meta.connection)] = _object(payload)
+            self.connections[(meta.platform, meta.connection)] = Opened(_object(payload), meta.n)
         elif meta.kind == "status":
             self._status(meta.platform, _object(payload))
         elif meta.kind == "marks" and not self.knows(meta):
             opened = _object(payload).get("open")
             if isinstance(opened, dict):
-                self.connections[(meta.platform, meta.connection)] = opened
+                self.connections[(meta.platform, meta.connection)] = Opened(opened, meta.n)
                 return self._open((meta.platform, meta.connection), meta.rx_us)
         return None
+
+    def missed(self, meta: Meta) -> bool:
+        """Do these marks tell of frames that did not come here? Asked once for each of their records."""
+        opened = self.connections.get((meta.platform, meta.connection))
+        if opened is None or meta.n <= opened.n:
+            return False
+        opened.n = meta.n
+        return True
 
     def opening(self, run: int, rx_us: int, version: str, why: str) -> list[bytes]:
         """Lines that make what follows readable on its own: start, mapping, open connections.
@@ -103,12 +122,14 @@ class State:
 
     def _open(self, key: tuple[str, str], rx_us: int) -> bytes:
         platform, connection = key
+        opened = self.connections[key]
         record = {
-            **self.connections[key],
+            **opened.fields,
             "kind": "open",
             "rx_us": rx_us,
             "platform": platform,
             "conn": connection,
+            "n": opened.n,
         }
         return orjson.dumps(record) + b"\n"
 

@@ -267,17 +267,18 @@ class Writer:
                 if opened is not None:
                     self._add(opened, meta.rx_us)
                     self._refill([(platform, meta.connection)])
+                if kind == "marks" and not self._state.missed(meta):
+                    return
             text = line(meta, message.payload)
         except ValueError as error:
             logs.bad_input(STAGE, platform, "bad_record", message.payload, error=str(error))
             return
-        if text is not None:
-            self._add(text, meta.rx_us)
+        self._add(text, meta.rx_us)
 
     def _checkpoint(self, item: Checkpoint) -> None:
         if (item.platform, item.connection) in self._state.connections:
             meta = Meta("book", item.platform, item.connection, self._seen_us, 0)
-            self._add(line(meta, item.body) or b"", self._seen_us)
+            self._add(line(meta, item.body), self._seen_us)
 
     def _frame(self, message: Message, connection: str, rx_us: int, n: int) -> None:
         """Nearly every message: as little work as possible."""
@@ -288,10 +289,13 @@ class Writer:
             platform = self._platforms[message.subject] = message.subject.split(".", 2)[1]
         if rx_us > self._seen_us:
             self._seen_us = rx_us
-        if (platform, connection) not in self._state.connections:
+        opened = self._state.connections.get((platform, connection))
+        if opened is None:
             # How it was opened says how it is to be read; its marks will tell within a second.
             logs.bad_input(STAGE, platform, "no_open", connection)
-        elif self._why is not None:
+            return
+        opened.n = n
+        if self._why is not None:
             self._dropped += 1
         else:
             text = frame_line(platform, connection, rx_us, n, message.payload)

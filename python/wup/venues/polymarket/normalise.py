@@ -18,7 +18,7 @@ from wup.venues.following import MIRROR_OF
 from wup.venues.numbers import restored, shortest
 from wup.venues.polymarket.adapter import NOTICES, PolymarketAdapter, load
 from wup.venues.polymarket.books import FIRST_BOOK_US, PolymarketBooks
-from wup.venues.polymarket.truth import stamp_us
+from wup.venues.polymarket.truth import Token, stamp_us
 from wup.venues.repairs import REPAIR_US
 
 if TYPE_CHECKING:
@@ -246,8 +246,19 @@ class PolymarketNormaliser(PolymarketBooks):
             out.append(ListingChanged(None, _text(slug), new=True))
 
     def checkpoint(self, asset_id: str) -> dict[str, Any] | None:
-        """Levels, and what their hash is made of."""
-        return None if self.book(asset_id) is None else self._tokens[asset_id].facts()
+        """Levels, and what their hash is made of; None also while a proof that must come has not."""
+        if self.book(asset_id) is None:
+            return None
+        token = self._tokens[asset_id]
+        return token.facts() if self._vouched(token) else None
+
+    def _vouched(self, token: Token) -> bool:
+        """Where hashes prove books, is this one proven? Elsewhere the venue's word is all that there is."""
+        if token.doubt_us is not None:
+            return False
+        if self._hash_check == "off" or not token.market.proven:
+            return True
+        return token.verified or token.has_hash()
 
     def restore(self, asset_id: str, fields: Mapping[str, Any], now_us: int) -> list[Output]:
         """A book that the recorder knew. Its hash is tried like that of any whole book."""

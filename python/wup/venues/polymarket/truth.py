@@ -144,8 +144,9 @@ class Token:
         return self.valid and not self.closed and not self.mirror
 
     def facts(self) -> dict[str, Any]:
-        """The book, with the names that a whole book of the venue has for what its hash is made of."""
-        bids, asks = self.book.levels()
+        """The book in the venue's own text, which its hash is over, with the names that a whole book of the
+        venue has for what else the hash is made of."""
+        bids, asks = self.book.texts()
         market = self.market
         return {
             "bids": bids,
@@ -198,6 +199,17 @@ class Token:
             market.last_us = self.venue_us
         market.last_known = True
         return True
+
+    def has_hash(self) -> bool:
+        """`matches`, for who only looks: nothing is learnt from it."""
+        market = self.market
+        min_size, tick, neg_risk = market.min_size, self.tick, market.neg_risk
+        if self.expected is None or tick is None or min_size is None or neg_risk is None:
+            return False
+        found = self.book.polymarket_hash(
+            market.id, self.id, self.stamp, min_size, tick, neg_risk, market.last
+        )
+        return found == self.expected
 
     def explain_trade(self) -> bool:
         """Try the prices that this transaction swept as the market's last trade price."""
