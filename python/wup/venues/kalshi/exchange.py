@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from wup import logs
 from wup.mapping.catalogue import CatalogueError, EventUnreadable, Pause
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHARD = "exchange_index"
 _SCHEDULE_TTL_S = 3600.0
+_EASTERN = ZoneInfo("America/New_York")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -92,21 +93,16 @@ def stopped(status: Any) -> frozenset[str] | None:
 
 def resumes_us(schedule: Mapping[str, Any], now_us: int) -> int | None:
     """The end of the planned pause in which `now_us` lies; None when none was planned."""
-    try:
-        zone = ZoneInfo("America/New_York")
-    except ZoneInfoNotFoundError:
-        # A machine without time zones: what is paused is known all the same.
-        return None
     for start_us, end_us in _windows(schedule):
         if start_us <= now_us < end_us:
             return end_us
-    now = datetime.fromtimestamp(now_us / 1_000_000, UTC).astimezone(zone)
+    now = datetime.fromtimestamp(now_us / 1_000_000, UTC).astimezone(_EASTERN)
     opens: list[datetime] = []
     for ahead in range(-1, 8):
         day = (now + timedelta(days=ahead)).date()
         for start, end in _sessions(schedule, now_us, _DAYS[day.weekday()]):
-            first = datetime.combine(day, start, zone)
-            last = datetime.combine(day + timedelta(days=end <= start), end, zone)
+            first = datetime.combine(day, start, _EASTERN)
+            last = datetime.combine(day + timedelta(days=end <= start), end, _EASTERN)
             if first <= now < last:
                 return None
             if first > now:
