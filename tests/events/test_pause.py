@@ -189,7 +189,7 @@ async def test_a_paused_shard_takes_its_own_markets_only(
 
 async def test_a_fault_of_the_question_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the venue trades is asked again and again: no answer, or a fault of ours over one, leaves what
-    was known; a pause that goes on with another end is no news."""
+    was known, and what could not be taken is taken the next time; another end of a pause is no news."""
     monkeypatch.setattr(discovery, "PAUSE_S", 0.0)
     listing = Listing()
     listing.answers = {"A": listed("A")}
@@ -197,13 +197,21 @@ async def test_a_fault_of_the_question_changes_nothing(monkeypatch: pytest.Monke
     listing.pauses = [
         CatalogueError("503"),
         first,
+        first,
         KeyError("ours"),
         Pause(None, 2),
         CatalogueError("503"),
         None,
     ]
     told: list[Pause | None] = []
-    watched = Discovery(listing, 60, lambda _: None, paused=lambda: told.append(watched.pause))
+    faults = [ZeroDivisionError("a fault in taking it")]
+
+    def take() -> None:
+        if faults:
+            raise faults.pop()
+        told.append(watched.pause)
+
+    watched = Discovery(listing, 60, lambda _: None, paused=take)
     watched.follow("A")
     async with running(watched), asyncio.timeout(10):
         while None not in told:

@@ -185,14 +185,12 @@ class Discovery:
         while True:
             await self._any.wait()
             try:
-                pause = await self._catalogue.pause()
+                self._take(await self._catalogue.pause())
             except CatalogueError as error:
                 logs.bad_input("events", self.platform, "pause_unknown", str(error))
             except Exception as error:
                 # A fault of ours over some answer: what was known stays, and the next one may be read.
                 logs.bad_input("events", self.platform, "pause_fault", repr(error))
-            else:
-                self._take(pause)
             await asyncio.sleep(PAUSE_S)
 
     def _take(self, pause: Pause | None) -> None:
@@ -205,7 +203,12 @@ class Discovery:
             part=None if pause is None or pause.part is None else sorted(pause.part[1]),
             until_us=None if pause is None else pause.until_us,
         )
-        self._paused()
+        try:
+            self._paused()
+        except Exception:
+            # Not in force: the next answer is news again.
+            self.pause = before
+            raise
 
     async def _refresh(self) -> None:
         while True:
