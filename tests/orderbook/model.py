@@ -285,8 +285,14 @@ class World:
         """One second passes: marks of both hops, and the judgement."""
         self.clock.advance(1.0)
         for platform, since in list(self.dead_since.items()):
-            if self.calm or self.clock.us - since >= DEAD_US:
+            if self.calm:
                 self.restart(platform)
+            elif self.clock.us - since >= DEAD_US:
+                # Its successor may die as soon as it has answered, too.
+                if self.rng.random() < 0.5:
+                    self.die(platform, answering=True)
+                else:
+                    self.restart(platform)
         self.mark()
         assert self.service is not None
         self.service.tick()
