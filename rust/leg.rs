@@ -154,9 +154,6 @@ pub struct Leg {
     pub n: i64,
     /// When it was last heard.
     pub heard_us: Option<i64>,
-    /// A mark of the epoch of its last message named it, since it came back and since that epoch began: whoever
-    /// showed it lived long enough to be missed.
-    pub vouched: bool,
     /// A snapshot is wanted that will not come by itself: asked for once, and again at each mark until it
     /// is there (the request can be lost as any message can).
     pub wants_snapshot: bool,
@@ -178,7 +175,6 @@ impl Leg {
             epoch: None,
             n: 0,
             heard_us: None,
-            vouched: false,
             wants_snapshot: true,
             facts: Facts::default(),
         }

@@ -172,7 +172,6 @@ impl Store {
                     leg.epoch = before.leg.epoch;
                     leg.n = before.leg.n;
                     leg.heard_us = before.leg.heard_us;
-                    leg.vouched = before.leg.vouched;
                     leg.wants_snapshot = before.leg.wants_snapshot;
                     shown.push(before.shown);
                 } else {

@@ -1,6 +1,5 @@
 //! Marks: a cheap proof once a second that nothing was lost (wire.md section 2 and section 3 rule 7).
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::change::Change;
@@ -10,7 +9,7 @@ use crate::fixed::{write_integer, write_unsigned};
 use crate::json_text::write_text;
 use crate::normalised::integer;
 use crate::scan::Scanner;
-use crate::store::{Slot, Store};
+use crate::store::Store;
 
 /// A marks message is split before it grows past this.
 const SPLIT: usize = 256 * 1024;
@@ -87,15 +86,14 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a producer of the epoch in which this leg was last heard has named it in a mark since it came back.
+    /// The epoch of an asset's last message, which names the process that it came from; `None` before the first.
     #[must_use]
-    pub fn vouched(&self, platform: &str, asset: &str) -> bool {
+    pub fn leg_epoch(&self, platform: &str, asset: &str) -> Option<i64> {
         let _gate = self.gate.read();
-        let leg = |slot: Arc<Slot>| {
-            let mut book = slot.lock();
-            book.leg_of(platform, asset).is_some_and(|leg| book.leg(leg).vouched)
-        };
-        self.slot_of_asset(platform, asset).is_ok_and(leg)
+        let slot = self.slot_of_asset(platform, asset).ok()?;
+        let mut book = slot.lock();
+        let leg = book.leg_of(platform, asset)?;
+        book.leg(leg).epoch
     }
 
     /// Those of `assets` that a producer of this epoch speaks for: they are mapped, and nothing of a later epoch was

@@ -72,7 +72,6 @@ impl Book {
             return effect;
         }
         effect.hole = own.epoch != Some(epoch) || own.n.checked_add(1) != Some(n);
-        own.vouched &= own.epoch == Some(epoch);
         own.epoch = Some(epoch);
         own.n = n;
         own.heard_us = Some(message.stamps.recv.unwrap_or(now_us));
@@ -232,7 +231,6 @@ impl Book {
         let leg = self.leg(origin.leg);
         leg.wants_snapshot = false;
         let came_back = std::mem::replace(&mut leg.state, LegState::Live) != LegState::Live;
-        leg.vouched &= !came_back;
         let inverted = leg.inverted;
         self.recount();
         collect(&mut scratch.wanted, &scratch.read, inverted);

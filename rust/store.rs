@@ -211,7 +211,6 @@ impl Store {
             self.with_leg(platform, asset, now_us, out, |book, leg, out| {
                 let own = &mut book.legs[usize::from(leg)];
                 let mut effect = Effect::default();
-                own.vouched |= own.epoch == Some(epoch);
                 let behind = own.epoch.is_none_or(|known| known < epoch || (known == epoch && own.n < n));
                 let over = book.resolved.is_some() || book.dropped;
                 if over || !(behind || own.wants_snapshot) {

@@ -477,45 +477,17 @@ fn closed_stays_closed() {
     assert_eq!(leg(), "live");
 }
 
-/// A leg is vouched for by a mark of its own epoch that came after its return and after that epoch's beginning; what
-/// is ignored changes nothing of that.
-#[test]
-fn who_vouches_for_a_leg() {
-    let store = example();
-    let vouched = || store.vouched(KALSHI.0, KALSHI.1);
-    let mark = |epoch: i64, n: i64| {
-        let marks = format!(r#"{{"type":"marks","epoch":{epoch},"assets":{{"{}":{n}}}}}"#, KALSHI.1);
-        store.check_marks("kalshi", marks.as_bytes(), NOW, &mut Vec::new()).unwrap();
-    };
-    let snapshot = |number: (i64, i64)| {
-        apply(&store, &message("snapshot", KALSHI, number, &levels_json(&[(1, 1)], &[])), NOW);
-    };
-    assert!(!vouched() && !store.vouched("kalshi", "NEVER"));
-    snapshot((5, 1));
-    mark(4, 900);
-    assert!(!vouched(), "an older producer's");
-    mark(5, 1);
-    assert!(vouched());
-    snapshot((4, 950));
-    assert!(vouched(), "ignored");
-    snapshot((5, 2));
-    assert!(vouched(), "the same producer goes on");
-    snapshot((6, 1));
-    assert!(!vouched(), "a new producer");
-    mark(6, 1);
-    assert!(vouched());
-    store.set_leg_state(KALSHI.0, KALSHI.1, LegState::Down, "upstream_silent", NOW, &mut Vec::new()).unwrap();
-    snapshot((6, 2));
-    assert!(!vouched(), "it came back");
-}
-
 /// A producer speaks for mapped assets of which nothing later than its epoch was heard.
 #[test]
 fn who_speaks_for_a_leg() {
     let store = example();
     let all = || vec![KALSHI.1.to_owned(), "NEVER".to_owned()];
+    let epochs = || (store.leg_epoch("kalshi", KALSHI.1), store.leg_epoch("kalshi", "NEVER"));
+    assert_eq!(epochs(), (Some(1), None));
     assert_eq!(store.speaks_for("kalshi", 1, all()), [KALSHI.1]);
     apply(&store, &message("snapshot", KALSHI, (5, 1), &levels_json(&[(1, 1)], &[])), NOW);
+    apply(&store, &message("snapshot", KALSHI, (4, 90), &levels_json(&[(1, 1)], &[])), NOW);
+    assert_eq!(epochs(), (Some(5), None));
     assert!(store.speaks_for("kalshi", 4, all()).is_empty());
     assert_eq!(store.speaks_for("kalshi", 5, all()), [KALSHI.1]);
     assert_eq!(store.speaks_for("kalshi", 6, all()), [KALSHI.1]);

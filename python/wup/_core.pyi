@@ -268,9 +268,9 @@ class BookStore:
         A leg that still waits for a snapshot is queued again: the wish itself may have been lost.
         """
 
-    def vouched(self, platform: str, asset_id: str) -> bool:
-        """Has a producer of the epoch in which this leg was last heard named it in a mark since it came
-        back?"""
+    def leg_epoch(self, platform: str, asset_id: str) -> int | None:
+        """The epoch of an asset's last message, which names the process that it came from; None before the
+        first, and for what is not mapped."""
 
     def speaks_for(self, platform: str, epoch: int, assets: Sequence[str]) -> list[str]:
         """Those of `assets` that a producer of this epoch speaks for: mapped, and not heard of in a later

@@ -118,9 +118,9 @@ impl PyBookStore {
         list(py, changes)
     }
 
-    /// Whether a mark has named this leg since it came back.
-    fn vouched(&self, platform: &str, asset_id: &str) -> PyResult<bool> {
-        Ok(guarded(|| Ok(self.store.vouched(platform, asset_id)))?)
+    /// The epoch of an asset's last message; None before the first.
+    fn leg_epoch(&self, platform: &str, asset_id: &str) -> PyResult<Option<i64>> {
+        Ok(guarded(|| Ok(self.store.leg_epoch(platform, asset_id)))?)
     }
 
     /// Those of `assets` that a producer of this epoch speaks for.

@@ -90,25 +90,49 @@ async def test_a_normalizer_that_dies_right_after_its_answer_takes_its_legs_down
     whether or not its platform was heard of before, and one that was marked in time is not."""
     async with Feed() as feed:
         await feed.start(table(K, P, H))
-        for one in (K, P, H):
+        feed.book(H, [["0.52", "500"]], [])
+        other = feed.epoch
+        feed.epoch += 7_000
+        for one in (K, P):
             feed.book(one, [["0.52", "500"]], [])
         feed.clock.advance(1.0)
-        marks(feed, "kalshi", "a", feed.epoch, {H.asset_id: 1})
+        marks(feed, "kalshi", "a", other, {H.asset_id: 1})
         feed.service.tick()
         feed.clock.advance(1.0)
-        marks(feed, "kalshi", "a", feed.epoch, {})
+        marks(feed, "kalshi", "a", other, {})
         feed.service.tick()
         assert feed.service.store.book(BOOK).state == "live"
         feed.take()
         feed.asked.clear()
         feed.clock.advance(0.5)
-        marks(feed, "kalshi", "a", feed.epoch, {})
+        marks(feed, "kalshi", "a", other, {})
         feed.service.tick()
         last = feed.take()[-1]
         assert (last["book"], last["why"], last["state"]) == (BOOK, "upstream_silent", "down")
         assert {leg["state"] for leg in last["legs"].values()} == {"down"}
         assert feed.service.store.book(OTHER).state == "live"
         assert sorted(asset for ask in feed.asked for asset in ask["assets"]) == [P.asset_id, K.asset_id]
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_normalizer_whose_marks_are_late_keeps_its_legs_until_it_dies(named: bool) -> None:
+    """Marks that come too late to name what changed prove that its process lives: the leg stays, whether they
+    name another asset of ours or none; when they stop it is `down`."""
+    async with Feed() as feed:
+        await feed.start(table(K, H))
+        for one in (K, H):
+            feed.book(one, [["0.52", "500"]], [])
+        feed.take()
+        for _ in range(6):
+            feed.clock.advance(2.0)
+            marks(feed, "kalshi", "busy", feed.epoch, {H.asset_id: 1} if named else {"not-ours": 3})
+            feed.service.tick()
+        assert feed.take() == []
+        feed.clock.advance(2.5)
+        feed.service.tick()
+        feed.service.tick()
+        assert feed.service.store.book(BOOK).state == "down"
+        assert feed.service.store.book(OTHER).state == "down"
 
 
 async def test_an_older_normalizer_does_not_speak_for_what_a_newer_one_showed() -> None:

@@ -83,7 +83,7 @@ class OrderbookService:
         self._lost_on_bus: str | None = None
         self._away_since: float | None = None
         self._away_told = False
-        self._upstream = Upstream(self.store.vouched)
+        self._upstream = Upstream(self.store.leg_epoch)
         self._answers = SnapshotAnswers(bus, self.store, clock.now_us)
         self._gauges = Gauges(bus, self.store)
         self.agreement = Agreement(self.store)
@@ -225,7 +225,8 @@ class OrderbookService:
             known = platform if mine else _OTHER
             logs.bad_input("orderbook", known, "bad_marks", payload, error=repr(error))
             return
-        self._upstream.heard(platform, instance, assets, self._clock.monotonic())
+        if mine:
+            self._upstream.heard(platform, instance, marks["epoch"], assets, self._clock.monotonic())
         self._repair("marks")
 
     def _repair(self, how: str) -> None:

@@ -13,6 +13,7 @@ TWO_MARKS_S = 2.5
 
 @dataclass(slots=True)
 class _Instance:
+    epoch: int
     heard: float
     assets: set[str] = field(default_factory=set)
 
@@ -20,15 +21,16 @@ class _Instance:
 class Upstream:
     """Which instance speaks for which assets, and when it was last heard. Times are monotonic seconds.
 
-    Each snapshot waits for a mark that names its asset, from an instance that speaks for it: who dies between
-    an answer and its first mark is in no list of instances, and would never be missed.
+    An epoch belongs to one process. So each snapshot waits for a mark that names its asset, or for any mark
+    of its epoch: who dies between an answer and its first mark is in no list of instances, and would never
+    be missed.
 
     Args:
-        vouched: whether a mark has named (platform, asset) since it came back, whatever came here.
+        leg_epoch: the epoch in which (platform, asset) was last heard.
     """
 
-    def __init__(self, vouched: Callable[[str, str], bool]) -> None:
-        self._vouched = vouched
+    def __init__(self, leg_epoch: Callable[[str, str], int | None]) -> None:
+        self._leg_epoch = leg_epoch
         self._instances: dict[tuple[str, str], _Instance] = {}
         self._gone: dict[str, float] = {}
         self._unmarked: dict[tuple[str, str], float] = {}
@@ -37,26 +39,25 @@ class Upstream:
         """A snapshot of (platform, asset) came: a mark is due."""
         self._unmarked.setdefault(key, now)
 
-    def heard(self, platform: str, instance: str, assets: Iterable[str], now: float) -> None:
-        """A mark of `instance` that names `assets`, for all of which it speaks; an asset belongs to the
-        instance that named it last.
-
-        An instance is remembered from the first asset that it names.
+    def heard(self, platform: str, instance: str, epoch: int, assets: Iterable[str], now: float) -> None:
+        """A mark of `instance`, a process with this epoch, that names `assets`, for all of which it speaks;
+        an asset belongs to the instance that named it last.
         """
         named = set(assets)
         entry = self._instances.get((platform, instance))
         if entry is None:
-            if not named:
-                return
-            entry = self._instances[platform, instance] = _Instance(now)
-        entry.heard = now
+            entry = self._instances[platform, instance] = _Instance(epoch, now)
+        entry.epoch, entry.heard = epoch, now
         self._gone.pop(platform, None)
         for asset in named:
             self._unmarked.pop((platform, asset), None)
-        for other, them in self._instances.items():
-            if other != (platform, instance) and other[0] == platform:
-                them.assets -= named
-        entry.assets |= named
+        self._give(platform, entry, named)
+
+    def _give(self, platform: str, entry: _Instance, assets: set[str]) -> None:
+        for (other, _), them in self._instances.items():
+            if them is not entry and other == platform:
+                them.assets -= assets
+        entry.assets |= assets
 
     def silent(self, now: float) -> list[tuple[str, str]]:
         """(platform, asset) of instances that missed two marks, and of snapshots that no mark came after;
@@ -66,14 +67,24 @@ class Upstream:
             if now - entry.heard >= TWO_MARKS_S:
                 lost += [(key[0], asset) for asset in sorted(entry.assets)]
                 del self._instances[key]
-                self._gone.setdefault(key[0], entry.heard)
+                if entry.assets:
+                    self._gone.setdefault(key[0], entry.heard)
         for key, came in [each for each in self._unmarked.items() if now - each[1] >= TWO_MARKS_S]:
             del self._unmarked[key]
-            # Else the snapshot was a repeat, or an older process's, and changed nothing.
-            if not self._vouched(*key):
+            speaker = self._speaker(*key)
+            if speaker is not None:
+                # It lives; a busy one's marks may come too late to name all that it said.
+                self._give(key[0], speaker, {key[1]})
+            else:
                 lost.append(key)
                 self._gone.setdefault(key[0], came)
         return list(dict.fromkeys(lost))
+
+    def _speaker(self, platform: str, asset: str) -> _Instance | None:
+        """The living instance whose process this asset was last heard from."""
+        epoch = self._leg_epoch(platform, asset)
+        of_platform = (entry for (name, _), entry in self._instances.items() if name == platform)
+        return next((entry for entry in of_platform if entry.epoch == epoch), None)
 
     def late(self, now: float) -> dict[str, float]:
         """Seconds since the marks of each platform's most silent instance that speaks for something, or spoke
