@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from wup import __version__
-from wup.gateway.asyncapi_messages import CLIENT, MESSAGES, SCHEMAS, SERVER
+from wup.gateway.asyncapi_messages import CLIENT, MESSAGES, SERVER
+from wup.gateway.asyncapi_schemas import SCHEMAS
 
 _DESCRIPTION = """\
 Verified order books of prediction markets, live. One JSON object per text frame; unknown fields and unknown

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 
 from wup import logs, subjects
 from wup._core import CoreError, MirrorBook, complement, parse_micro
 from wup.backoff import full_jitter
-from wup.gateway.mirrored import Kind, MirroredBook, kind_of
+from wup.gateway.mirrored import MirroredBook, kind_of
+from wup.gateway.shards import Shards
 from wup.metrics import MIRROR_BROKEN
 
 if TYPE_CHECKING:
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
 
     from wup.bus import Message
     from wup.clock import Clock
+    from wup.gateway.listener import Listener
     from wup.gateway.source import SnapshotSource
 
 _BUFFER = 4_096  # messages kept while a book waits for its snapshot
-_NO_MARKS_S = 5.0
-_SILENT_S = 3.0
 _CLOSED_S = 60.0
 _FORGET_S = 90.0
 _UNANSWERED = 6
@@ -41,18 +41,6 @@ _CHECKS_PER_TURN = 500
 _CHANGES = subjects.changes("")
 _TRADES = subjects.trades("")
 _MARKS = subjects.orderbook_marks("")
-
-
-class Listener(Protocol):
-    """What is done with verified messages."""
-
-    def added(self, book: MirroredBook) -> None: ...
-    def changed(self, book: MirroredBook, payload: bytes, kind: Kind) -> None: ...
-    def traded(self, book: MirroredBook, payload: bytes) -> None: ...
-    def lost(self, book: MirroredBook, why: str) -> None: ...
-    def restored(self, book: MirroredBook) -> None: ...
-    def relinked(self, book: MirroredBook, before: frozenset[str]) -> None: ...
-    def removed(self, book: MirroredBook) -> None: ...
 
 
 class Mirrors:
@@ -67,12 +55,8 @@ class Mirrors:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 (jitter)
         self._by_subject: dict[str, MirroredBook] = {}
-        self._shards: dict[str, float] = {}
-        self._silent: set[str] = set()
-        self._started = clock.monotonic()
-        self._warned = False
+        self._shards = Shards(clock.monotonic())
         self._stopping = False
-        self._mute = False  # no shard is heard at all
         self._loaded = False
         self._wanted: dict[str, MirroredBook] = {}
         self._wanted_all = True
@@ -84,7 +68,7 @@ class Mirrors:
 
     def start(self) -> None:
         """Begin to fetch what is missing and to watch the marks."""
-        self._started = self._clock.monotonic()
+        self._shards.begin(self._clock.monotonic())
         self._tasks = [
             asyncio.create_task(self._refill(), name="gateway-refill"),
             asyncio.create_task(self._watch(), name="gateway-watch"),
@@ -103,12 +87,7 @@ class Mirrors:
         found: list[str] = []
         if not self._loaded:
             found.append("loading")
-        now = self._clock.monotonic()
-        if not self._shards:
-            found.append("no_marks")
-        elif any(now - at > _NO_MARKS_S for at in self._shards.values()):
-            found.append("marks_late")
-        return found
+        return found + self._shards.problems(self._clock.monotonic())
 
     # --- what the bus brings ----------------------------------------------------------------------
 
@@ -282,7 +261,7 @@ class Mirrors:
         if book is None:
             return
         book.unanswered = 0
-        if book.serving or not self._heard(book) or not self._fill(book, payload):
+        if book.serving or not self._shards.vouch(book.shard) or not self._fill(book, payload):
             return
         held, book.buffer = book.buffer, []
         for index, change in enumerate(held):
@@ -320,7 +299,9 @@ class Mirrors:
                 failed = True
                 self._wanted_all = self._wanted_all or whole
             # Not only what was asked for: an answer to the whole may have been of no use for some.
-            missing = [book for book in self.books.values() if not book.serving and self._heard(book)]
+            missing = [
+                book for book in self.books.values() if not book.serving and self._shards.vouch(book.shard)
+            ]
             for book in missing:
                 book.unanswered += 0 if failed else 1
                 if book.unanswered >= _UNANSWERED:
@@ -361,10 +342,7 @@ class Mirrors:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             logs.bad_input("gateway", "", "bad_marks", payload)
             return
-        self._shards[shard] = now
-        if self._mute or shard in self._silent:
-            self._mute = False
-            self._silent.discard(shard)
+        if self._shards.marked(shard, now):
             self._wanted_all = True
             self._wake.set()
         self._compare(shard, now, rows, 0, payload)
@@ -416,36 +394,19 @@ class Mirrors:
     def _checks(self) -> Iterator[None]:
         """`check`, done four times a second, with a pause for others after some books."""
         now = self._clock.monotonic()
-        log = logs.log("gateway")
-        if not self._shards:
-            self._mute = now - self._started > _SILENT_S
-            if not self._warned and now - self._started > _NO_MARKS_S:
-                self._warned = True
-                log.error("no marks from the orderbook service for 5 s; set PUBLISH_CHANGES=true there")
-        for shard, at in self._shards.items():
-            if now - at > _SILENT_S and shard not in self._silent:
-                self._silent.add(shard)
-                log.error("marks of the orderbook service stopped (PUBLISH_CHANGES)", shard=shard)
+        self._shards.look(now)
         for place, book in enumerate(list(self.books.values()), 1):
             if place % _CHECKS_PER_TURN == 0:
                 yield
             if self.books.get(book.book) is not book:
                 continue
-            if book.serving and not self._heard(book):
+            if book.serving and not self._shards.vouch(book.shard):
                 self._lost(book, "upstream_silent", None)
             elif book.closed_at is not None and now - book.closed_at > _CLOSED_S:
                 self._remove(book)
-            elif self._shards and not self._silent and now - book.marked_at > _FORGET_S:
+            elif self._shards.complete and now - book.marked_at > _FORGET_S:
                 # Marks name every book once in thirty seconds: this one is gone.
                 self._remove(book)
-
-    def _heard(self, book: MirroredBook) -> bool:
-        """Do marks vouch for this book's producer?"""
-        if self._mute:
-            return False
-        if book.shard is None:
-            return not self._silent or len(self._silent) < len(self._shards)
-        return book.shard not in self._silent
 
 
 def _is_trade(book: str, payload: bytes) -> bool:
