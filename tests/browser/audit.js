@@ -50,6 +50,23 @@
       .map((one) => one.outerHTML);
   },
 
+  // Numbers of the books that do not fit where they stand, or are broken over lines.
+  clipped() {
+    const tall = (one) => one.getBoundingClientRect().height > 1.9 * parseFloat(getComputedStyle(one).fontSize);
+    return [...document.querySelectorAll(".best strong, .best span, .ladder .price, .ladder td.number, .legs td")]
+      .filter((one) => one.checkVisibility() && one.textContent !== "")
+      .filter((one) => one.scrollWidth > Math.ceil(one.clientWidth || one.scrollWidth) || (!one.matches("td, th") && tall(one)))
+      .map((one) => `${one.className} ${one.textContent}`);
+  },
+
+  // What makes the page wider than its window.
+  tooWide() {
+    if (document.documentElement.scrollWidth <= innerWidth) return [];
+    return [...document.querySelectorAll("body *")]
+      .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth)
+      .map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 30)}`);
+  },
+
   headless() {
     return [...document.querySelectorAll("table")].filter((one) => !one.querySelector("th[scope=col]")).length;
   },

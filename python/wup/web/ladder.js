@@ -113,12 +113,13 @@ export class Card {
   #why = null;
   #spark = new Spark();
   #live = null;
+  #letters = { price: 0, size: 0 };
 
   constructor(book) {
     this.book = book;
     this.visible = true;
     const id = `book-${book.id.replaceAll(".", "-")}`;
-    this.title = h("h2", { id }, book.label ?? book.id);
+    this.title = h("h2", { id }, this.name);
     this.pill = h("span", { class: "pill" });
     this.cross = h("span", { class: "pill crossed-pill" }, "crossed");
     this.cross.hidden = true;
@@ -167,6 +168,11 @@ export class Card {
         this.legs,
       ),
     );
+  }
+
+  /** Its label; without one its id within the event. */
+  get name() {
+    return this.book.label ?? this.book.id.slice(this.book.id.indexOf(".") + 1);
   }
 
   /** What an event says about the legs' age and about why. */
@@ -219,7 +225,7 @@ export class Card {
   draw() {
     const { book } = this;
     const live = book.exact;
-    write(this.title, book.label ?? book.id);
+    write(this.title, this.name);
     this.element.title = book.id;
     const shown = this.#state;
     if (this.element.dataset.state !== shown) this.element.dataset.state = shown;
@@ -258,8 +264,26 @@ export class Card {
     // Steps of a quarter: bars keep their width while the greatest size only jitters.
     const scale = most === 0 ? 1 : 1.25 ** Math.ceil(Math.log(most) / Math.log(1.25));
     const legs = Object.keys(this.book.legs);
+    this.#widen(bids, asks);
     this.#side("asks", asks, scale, legs, (price) => bid !== null && price < bid.priceMicros);
     this.#side("bids", bids, scale, legs, (price) => ask !== null && price > ask.priceMicros);
+  }
+
+  /** Columns as wide as the longest number so far: they never shrink, so that nothing moves to and fro. */
+  #widen(...sides) {
+    for (const levels of sides) {
+      for (const { price, size } of levels) {
+        if (price.length > this.#letters.price) this.#letter("price", price.length);
+        // With the commas between the thousands.
+        const long = size.length * 1.34 > this.#letters.size ? grouped(size).length : 0;
+        if (long > this.#letters.size) this.#letter("size", long);
+      }
+    }
+  }
+
+  #letter(column, count) {
+    this.#letters[column] = count;
+    this.element.style.setProperty(`--${column}-letters`, String(count));
   }
 
   #side(side, levels, scale, legs, crosses) {

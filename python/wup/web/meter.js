@@ -77,5 +77,6 @@ export class Meter {
 
 function milliseconds(us) {
   const ms = Math.max(0, us) / 1_000;
+  if (ms >= 10_000) return `${Math.round(ms / 1_000).toLocaleString("en")} s`;
   return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 }

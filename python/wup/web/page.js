@@ -64,7 +64,7 @@ function drawTrades() {
       "tr",
       { class: side === "buy" ? "buy" : "sell" },
       h("td", {}, clock(ts?.venue ?? ts?.recv ?? 0)),
-      h("td", {}, book?.label ?? message.book),
+      h("td", {}, book?.label ?? message.book.slice(message.book.indexOf(".") + 1)),
       h("td", { title: platform }, h("i", { class: `swatch leg-${colour(platform)}` }), h("span", { class: "unseen" }, platform), ` ${side}`),
       h("td", { class: "number price" }, price),
       h("td", { class: "number" }, grouped(size)),
@@ -111,6 +111,13 @@ function name() {
   write(by("event-note"), chosen === null ? "" : known ? waiting : `There is no event ${chosen} here.`);
 }
 
+/** With nothing to show, why, instead of controls for nothing. */
+function empty() {
+  const nothing = chosen === null && feed.connected;
+  write(by("empty"), nothing ? "No event yet. As soon as the gateway has a book it is shown here, without a reload." : "");
+  by("view-choice").parentElement.hidden = chosen === null;
+}
+
 function take(event) {
   const { type, book } = event;
   if (type === "trade") {
@@ -152,7 +159,7 @@ function remove(card) {
 
 /** In the order of the labels, numbers as numbers. */
 function place(card) {
-  const label = (own) => own.book.label ?? own.book.id;
+  const label = (own) => own.name;
   const others = [...cards.values()].filter((other) => other !== card);
   const after = others
     .filter((other) => label(other).localeCompare(label(card), undefined, { numeric: true }) > 0)
@@ -235,12 +242,13 @@ function link() {
   const told = {
     silent: "The gateway is silent: what is below may be old.",
     lost: "Connection lost: nothing below is live. Trying again.",
-    failed: `The gateway ended this connection (${fatal}) and would do so again: nothing below is live. Once the cause is mended, connect again.`,
+    failed: `The gateway ended this connection (${fatal}): nothing below is live. Trying again by itself would not help.`,
   }[state] ?? "";
   by("alarm").hidden = told === "";
   write(by("alarm-text"), told);
   by("alarm-again").hidden = state !== "failed";
   const since = state === "lost" ? age(performance.now() - lostAt) : state === "silent" ? age(feed.silentMs) : "";
+  empty();
   by("link").title = since === "" ? "" : `for ${since}`;
 }
 
