@@ -86,7 +86,7 @@ async def test_ladders_show_the_store_and_move(engine: Engine, gateway: Gateway,
 
 
 async def test_a_gateway_without_books(bus: LocalBus, start: Starter, tab: Tab) -> None:
-    """Before there is any book the page says so, offers nothing to choose, and shows the first one by itself."""
+    """Before there is any book the page says so, offers nothing to choose, and shows the first by itself."""
     engine = Engine(bus)
     await engine.start([])
     gateway = await start()

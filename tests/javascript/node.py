@@ -49,7 +49,7 @@ class Driver:
         self.process.stdin.write(json.dumps({"do": action, **more}).encode() + b"\n")
         await self.process.stdin.drain()
 
-    async def until(self, kind: str, timeout: float = 10, **fields: Any) -> dict[str, Any]:
+    async def until(self, kind: str, timeout: float = 30, **fields: Any) -> dict[str, Any]:
         """The next line of a type with these fields."""
         assert self.process.stdout is not None
         async with asyncio.timeout(timeout):

@@ -260,6 +260,21 @@ export class Feed extends EventTarget {
   readonly stats: Readonly<Stats>;
   /** Resolves at the first connection. */
   readonly ready: Promise<void>;
+  addEventListener(
+    type: "disconnected",
+    listener: (event: Event & { readonly why: string }) => void,
+    options?: AddEventListenerOptions | boolean,
+  ): void;
+  addEventListener(
+    type: "failed",
+    listener: (event: Event & { readonly error: FeedError }) => void,
+    options?: AddEventListenerOptions | boolean,
+  ): void;
+  addEventListener(
+    type: string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: AddEventListenerOptions | boolean,
+  ): void;
   get connected(): boolean;
   /** Milliseconds since the last frame of this connection; Infinity without one. */
   get silentMs(): number;
