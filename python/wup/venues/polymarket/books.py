@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 FIRST_BOOK_US = 8_000_000
 TRANSACTION_US = 250_000
 DOUBT_US = 2_000_000
+OLD_US = 2_000_000
+"""After a new subscription no book of the old one is on its way for longer."""
+UNTOLD = 3
+"""Books without the facts right after a new subscription, until they are taken to be its answers."""
 SAMPLED = 16
 UNPROVABLE = 3
 """Fresh books of a token in a row that nothing proves, until its market's hashes are taken to be of a recipe
@@ -46,10 +50,13 @@ class PolymarketBooks:
         self._expected: dict[str, int] = {}
         self._repairs = Repairs()
         self._dropped: set[str] = set()
-        # Assets that we unsubscribed and subscribed again: a book may still be one of the old subscription.
-        self._again: set[str] = set()
+        # Assets that we unsubscribed and subscribed again, with when: a book may still be one of the old
+        # subscription.
+        self._again: dict[str, int] = {}
         # First books of this connection carry the facts of the hash (point 9); others could not be told.
         self._facts_come = False
+        # Books without them right after a new subscription, while none with them has come.
+        self._untold = 0
         # Tokens with a deadline: the timer looks at these only.
         self._due: dict[str, Token] = {}
         # Verdicts by asset: a token is forgotten with its subscription, what was found is not.
@@ -137,12 +144,10 @@ class PolymarketBooks:
             return
         first = bool(item.get("tick_size"))
         self._facts_come = self._facts_come or first
-        old = token.id in self._again and not first and self._facts_come
-        if old and self._repairs.attempts(token.id) < REPAIRS:
-            # Sent before our unsubscribe arrived: between it and the first book of the new subscription
-            # (point 9: the one with the tick) changes are not sent to us at all.
+        again_us = self._again.get(token.id)
+        if again_us is not None and not first and self._of_the_old(token, now_us - again_us):
             return
-        self._again.discard(token.id)
+        self._again.pop(token.id, None)
         if token.valid and venue_us is not None and venue_us < token.venue_us:
             out.append(BadInput("older", f"book of {venue_us} after {token.venue_us}", token.id))
             return
@@ -184,6 +189,20 @@ class PolymarketBooks:
                 # loss would ever show.
                 token.market.asked = True
                 out.append(RepairWanted((token.id,), "no_first_book"))
+
+    def _of_the_old(self, token: Token, since_us: int) -> bool:
+        """Whether a book `since_us` after a new subscription was sent before our unsubscribe arrived.
+
+        Between it and the first book of the new subscription (point 9: the one with the tick) changes are
+        not sent to us at all. Where first books with the tick have never come the time tells; and should
+        the venue send none any more, the answers that come at once, again and again, are what it sends.
+        """
+        if self._facts_come:
+            return self._repairs.attempts(token.id) < REPAIRS
+        if since_us >= OLD_US or self._untold >= UNTOLD:
+            return False
+        self._untold += 1
+        return True
 
     def _check_book(self, token: Token, item: Mapping[str, object], now_us: int, out: list[Output]) -> None:
         """Prove a whole book. It is shown either way, for it is the venue's own word; what the proof

@@ -70,7 +70,7 @@ class PolymarketNormaliser(PolymarketBooks):
                 due_us = now_us + FIRST_BOOK_US
                 if asset in self._dropped:
                     self._dropped.discard(asset)
-                    self._again.add(asset)
+                    self._again[asset] = now_us
                     due_us = self._resumed.pop(asset, now_us + REPAIR_US)
                 if asset not in self._tokens or not self._tokens[asset].valid:
                     self._expected[asset] = due_us
