@@ -57,7 +57,7 @@ async def test_a_legs_health_says_what_its_hash_and_its_sequence_said(
     assert leg == {
         "platform": "polymarket",
         "asset": YES,
-        "market": MARKET,
+        "market_id": MARKET,
         "state": "live",
         "why": "leg_snapshot",
         "connection": "c1",

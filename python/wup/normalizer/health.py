@@ -94,7 +94,7 @@ def _leg(asset: Asset, check: LegCheck | None, now_us: int) -> dict[str, Any]:
     leg: dict[str, Any] = {
         "platform": asset.instrument.platform,
         "asset": asset.instrument.asset_id,
-        "market": asset.instrument.market_id,
+        "market_id": asset.instrument.market_id,
         "state": asset.state,
         "why": asset.why,
         "connection": None if owner is None else owner.name,
