@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from wup.venues.base import VERDICTS, LegCheck
+from wup.venues.base import LegCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -117,6 +117,6 @@ def _joined(past: LegCheck | None, other: LegCheck) -> LegCheck:
         past = LegCheck(other.kind)
     later = other if other.verdict is not None and other.at_us >= past.at_us else past
     joined = LegCheck(other.kind, later.verdict, later.at_us)
-    for verdict in VERDICTS:
-        setattr(joined, verdict, getattr(past, verdict) + getattr(other, verdict))
+    joined.add(past)
+    joined.add(other)
     return joined

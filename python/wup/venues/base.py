@@ -155,6 +155,13 @@ class LegCheck:
         setattr(self, verdict, getattr(self, verdict) + 1)
         self.verdict, self.at_us = verdict, now_us
 
+    def add(self, other: LegCheck) -> None:
+        """Count what another counted."""
+        self.match += other.match
+        self.mismatch += other.mismatch
+        self.unknown += other.unknown
+        self.best_mismatch += other.best_mismatch
+
     def counts(self) -> dict[str, int]:
         """How often, by verdict."""
         return {verdict: getattr(self, verdict) for verdict in VERDICTS}

@@ -40,3 +40,29 @@ def find(instruments: Mapping[str, Instrument], asset_id: str, market_id: str) -
     if found is None and isinstance(instruments, Discovering) and instruments.adopts:
         return instruments.adopt(asset_id, market_id)
     return found
+
+
+class Dropped:
+    """Assets that we unsubscribed: what still arrives of them is not shown. The latest ones, for frames on
+    their way come within seconds, and a connection may see hundreds of thousands of markets end."""
+
+    KEPT = 10_000
+
+    __slots__ = ("_assets",)
+
+    def __init__(self) -> None:
+        self._assets: dict[str, None] = {}
+
+    def add(self, asset_id: str) -> None:
+        """Unsubscribed now."""
+        self._assets.pop(asset_id, None)
+        self._assets[asset_id] = None
+        if len(self._assets) > self.KEPT:
+            del self._assets[next(iter(self._assets))]
+
+    def discard(self, asset_id: str) -> None:
+        """Subscribed again."""
+        self._assets.pop(asset_id, None)
+
+    def __contains__(self, asset_id: str) -> bool:
+        return asset_id in self._assets

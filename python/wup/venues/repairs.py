@@ -21,17 +21,26 @@ class Repairs:
     venue does not list takes no connection down, and is asked for ever more rarely.
     """
 
-    __slots__ = ("_asked_us", "_attempts", "_served")
+    __slots__ = ("_asked_us", "_attempts", "_served", "_works")
 
     def __init__(self) -> None:
         self._attempts: dict[str, int] = {}
         self._served: set[str] = set()
         self._asked_us: dict[str, int] = {}
+        self._works = False
+        """Some asset had a book here."""
+
+    def forget(self, asset_id: str) -> None:
+        """The asset is not followed any more."""
+        self._attempts.pop(asset_id, None)
+        self._served.discard(asset_id)
+        self._asked_us.pop(asset_id, None)
 
     def answered(self, asset_id: str) -> None:
         """A whole book came."""
         self._attempts.pop(asset_id, None)
         self._served.add(asset_id)
+        self._works = True
 
     def attempts(self, asset_id: str) -> int:
         """Requests so far without an answer."""
@@ -50,6 +59,6 @@ class Repairs:
         self._asked_us[asset_id] = now_us
         attempts = self._attempts[asset_id] = self._attempts.get(asset_id, 0) + 1
         beyond = attempts - REPAIRS
-        if beyond >= 0 and (asset_id in self._served or not self._served):
+        if beyond >= 0 and (asset_id in self._served or not self._works):
             why = UNREPAIRED
         return why, REPAIR_US << min(max(beyond, 0), _LONGEST)

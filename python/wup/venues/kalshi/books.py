@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wup._core import NegativeSize, NumberError, VenueBook
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, StatusTold
-from wup.venues.following import find
+from wup.venues.following import Dropped, find
 from wup.venues.numbers import complement
 from wup.venues.repairs import REPAIR_US, Repairs
 
@@ -55,7 +55,7 @@ class KalshiBooks:
     def __init__(self, instruments: Mapping[str, Instrument]) -> None:
         self._instruments = instruments
         self._markets: dict[str, Market] = {}
-        self._dropped: set[str] = set()
+        self._dropped = Dropped()
         self._repairs = Repairs()
         # Markets with a deadline: the timer looks at these only.
         self._due: dict[str, Market] = {}

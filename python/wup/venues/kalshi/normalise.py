@@ -80,6 +80,8 @@ class KalshiNormaliser(KalshiBooks):
                 market = self._markets.pop(ticker, None)
                 self._due.pop(ticker, None)
                 self._dropped.add(ticker)
+                if ticker not in self._instruments:
+                    self._repairs.forget(ticker)
                 if market is not None and not market.closed:
                     out.append(LegChanged(ticker, "down", "unmapped"))
         return out

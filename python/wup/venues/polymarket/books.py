@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wup._core import NumberError, VenueBook
-from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted
-from wup.venues.following import MIRROR_OF, find
+from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, LegCheck, RepairWanted
+from wup.venues.following import MIRROR_OF, Dropped, find
 from wup.venues.polymarket.truth import Market, Token
 from wup.venues.repairs import REPAIR_US, REPAIRS, Repairs
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from wup.model import Instrument, Side
-    from wup.venues.base import LegCheck, Output
+    from wup.venues.base import Output
 
 FIRST_BOOK_US = 8_000_000
 TRANSACTION_US = 250_000
@@ -49,7 +49,7 @@ class PolymarketBooks:
         # Assets that we subscribed and that have sent nothing yet, with their deadline.
         self._expected: dict[str, int] = {}
         self._repairs = Repairs()
-        self._dropped: set[str] = set()
+        self._dropped = Dropped()
         # Assets that we unsubscribed and subscribed again, with when: a book may still be one of the old
         # subscription.
         self._again: dict[str, int] = {}
@@ -61,11 +61,13 @@ class PolymarketBooks:
         self._due: dict[str, Token] = {}
         # Verdicts by asset: a token is forgotten with its subscription, what was found is not.
         self._found: dict[str, LegCheck] = {}
+        self._past = LegCheck("hash")
 
     @property
     def checks(self) -> Mapping[str, int]:
         """Verdicts about all tokens."""
-        match = mismatch = unknown = best = 0
+        past = self._past
+        match, mismatch, unknown, best = past.match, past.mismatch, past.unknown, past.best_mismatch
         # Summed each second over all tokens, so that a change need not count twice.
         for check in self._found.values():
             match += check.match
@@ -84,7 +86,19 @@ class PolymarketBooks:
         self._due.pop(asset, None)
         if token is not None:
             token.market.tokens.remove(token)
+        if asset not in self._instruments:
+            self._forget_for_good(asset, token)
         return token
+
+    def _forget_for_good(self, asset: str, token: Token | None) -> None:
+        """Of what is not followed any more nothing is kept but the counts: markets come and go."""
+        if token is not None and not token.market.tokens:
+            self._markets.pop(token.market.id, None)
+        self._repairs.forget(asset)
+        self._again.pop(asset, None)
+        check = self._found.pop(asset, None)
+        if check is not None:
+            self._past.add(check)
 
     def _doubt(self, assets: Iterable[str], why: str, now_us: int, out: list[Output]) -> None:
         """These books are no longer known: not shown until their next whole book, which is asked for."""

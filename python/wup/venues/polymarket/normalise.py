@@ -63,6 +63,8 @@ class PolymarketNormaliser(PolymarketBooks):
                     self._resumed[asset] = due_us
                 self._dropped.add(asset)
                 token = self._forget(asset)
+                if asset not in self._instruments:
+                    self._resumed.pop(asset, None)
                 if token is not None and token.shown:
                     out.append(LegChanged(asset, "resync", "gap"))
         else:
