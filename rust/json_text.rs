@@ -61,21 +61,52 @@ fn hex4(text: &str) -> Option<u32> {
 
 /// Appends a JSON string, quotes included.
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    out.reserve(rest.len() + rest.len() / 4 + 2);
     out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            0..=0x1F => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-            }
-            _ => out.push(byte),
+    // Eight bytes at a time, up to the first among them that must be escaped.
+    while let Some(eight) = rest.first_chunk::<8>() {
+        out.extend_from_slice(eight);
+        let marks = escaped_in(u64::from_le_bytes(*eight));
+        if marks == 0 {
+            rest = &rest[8..];
+            continue;
         }
+        let place = (marks.trailing_zeros() / 8) as usize;
+        out.truncate(out.len() - 8 + place);
+        write_byte(out, rest[place]);
+        rest = &rest[place + 1..];
+    }
+    for byte in rest {
+        write_byte(out, *byte);
     }
     out.push(b'"');
+}
+
+/// The highest bit of the first byte that must be escaped; bits above it may be set as well.
+const fn escaped_in(eight: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES << 7;
+    let below_space = eight.wrapping_sub(ONES * 0x20) & !eight;
+    let quote = eight ^ (ONES * b'"' as u64);
+    let backslash = eight ^ (ONES * b'\\' as u64);
+    let quotes = quote.wrapping_sub(ONES) & !quote;
+    let backslashes = backslash.wrapping_sub(ONES) & !backslash;
+    (below_space | quotes | backslashes) & HIGHS
+}
+
+fn write_byte(out: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        0..=0x1F => {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+        }
+        _ => out.push(byte),
+    }
 }
 
 #[cfg(test)]
@@ -94,5 +125,26 @@ mod tests {
         let mut out = Vec::new();
         write_text(&mut out, "a\"\\\n\u{e9}");
         assert_eq!(Scanner::new(&out).text().unwrap().text().unwrap(), "a\"\\\n\u{e9}");
+    }
+
+    /// Every byte, wherever it stands among eight, is written as alone.
+    #[test]
+    fn every_place() {
+        for code in (0..0x100).chain([0x7ff, 0xffff, 0x1_f600]) {
+            let Some(sign) = char::from_u32(code) else { continue };
+            let mut alone = Vec::new();
+            write_text(&mut alone, &sign.to_string());
+            for before in 0..18 {
+                for after in 0..10 {
+                    let text = format!("{}{sign}{sign}{}", "x".repeat(before), "\u{e9}\"".repeat(after));
+                    let mut out = Vec::new();
+                    write_text(&mut out, &text);
+                    let middle = std::str::from_utf8(&alone[1..alone.len() - 1]).unwrap();
+                    let expected =
+                        format!("\"{}{middle}{middle}{}\"", "x".repeat(before), "\u{e9}\\\"".repeat(after));
+                    assert_eq!(out, expected.as_bytes());
+                }
+            }
+        }
     }
 }

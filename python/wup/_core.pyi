@@ -135,6 +135,10 @@ def polymarket_frame(
     None when anything in the frame is of another type or not in the usual form: the adapter reads those.
     """
 
+def recorded_frame(head: bytes, rx_us: int, n: int, payload: bytes) -> bytes | None:
+    """A frame as a line of a recording, `{"rx_us":...HEAD...,"raw":"..."}`; None when it is no UTF-8. Numbers
+    beyond 64 bits: OverflowError."""
+
 def mirror_message(message: bytes) -> bytes:
     """The NO view of a YES snapshot, delta, status or trade message, or back (the digest stays)."""
 

@@ -5,6 +5,7 @@ use pyo3::types::PyBytes;
 
 use crate::error::{Error, guarded};
 use crate::fixed::{self, Price, Size};
+use crate::json_text::write_text;
 use crate::pattern::Pattern;
 use crate::{complement as no_view, digest, keys};
 
@@ -60,6 +61,27 @@ pub(super) fn unmapped_aggregate(platform: &str, slug: &str) -> String {
 #[pyfunction]
 pub(super) fn matches(pattern: &str, book: &str) -> PyResult<bool> {
     Ok(Pattern::parse(pattern)?.matches(book))
+}
+
+/// A frame as a line of a recording; `None` when it is no UTF-8. `head` stands between the time and the count.
+#[pyfunction]
+pub(super) fn recorded_frame<'py>(
+    py: Python<'py>,
+    head: &[u8],
+    rx_us: i64,
+    n: i64,
+    payload: &[u8],
+) -> Option<Bound<'py, PyBytes>> {
+    let text = std::str::from_utf8(payload).ok()?;
+    let mut line = Vec::with_capacity(head.len() + payload.len() + payload.len() / 4 + 80);
+    line.extend_from_slice(b"{\"rx_us\":");
+    line.extend_from_slice(rx_us.to_string().as_bytes());
+    line.extend_from_slice(head);
+    line.extend_from_slice(n.to_string().as_bytes());
+    line.extend_from_slice(b",\"raw\":");
+    write_text(&mut line, text);
+    line.extend_from_slice(b"}\n");
+    Some(PyBytes::new(py, &line))
 }
 
 /// The NO view of a YES message, or the YES view of a NO message.

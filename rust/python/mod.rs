@@ -30,8 +30,8 @@ mod _core {
     use super::decode::{kalshi_delta, kalshi_snapshot, polymarket_frame};
     #[pymodule_export]
     use super::functions::{
-        cell_hash, complement, format_micro, market_hash, matches, mirror_message, parse_micro, salt,
-        unmapped_aggregate,
+        cell_hash, complement, format_micro, market_hash, matches, mirror_message, parse_micro,
+        recorded_frame, salt, unmapped_aggregate,
     };
     #[pymodule_export]
     use super::histogram::PyHistogram;

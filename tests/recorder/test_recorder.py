@@ -16,9 +16,14 @@ import pytest
 
 import wup
 from recorder.feeding import Feed, fields, kinds, records
+from wup import subjects
 from wup.bus import LocalBus, Message
 from wup.mapping.table import BookInfo, Leg, MappingTable
 from wup.metrics import REGISTRY
+from wup.playback import Replay
+from wup.playback.sources import find
+from wup.playback.verify import verify
+from wup.raw import Meta
 from wup.recorder import Recorder, segments
 
 TESTS = Path(__file__).parent.parent
@@ -261,8 +266,8 @@ async def test_a_folder_removed_while_recording_is_made_again(tmp_path: Path) ->
 
 
 async def test_a_full_queue_drops_frames_and_keeps_the_rest(tmp_path: Path) -> None:
-    """What cannot wait is counted and shows as a hole in the connection's counter; opens, verdicts and closes
-    are kept."""
+    """What cannot wait is counted and shows as a hole in the connection's counter, also when it was the last
+    before its end; opens, verdicts and closes are kept."""
     bus = LocalBus()
     before = metric("wup_dropped_total", queue="recorder")
     recorder = Recorder(bus, tmp_path, queue_bytes=20_000)
@@ -278,22 +283,28 @@ async def test_a_full_queue_drops_frames_and_keeps_the_rest(tmp_path: Path) -> N
     assert metric("wup_dropped_total", queue="recorder") - before == 100 - held
     assert found[-1][0].kind == "close"
     assert fields(found[-1][1])["why"] == "disconnected"
+    gaps = verify(Replay(find([tmp_path])), [tmp_path])["gaps"]
+    assert (sum(gap["frames"] for gap in gaps), {gap["why"] for gap in gaps}) == (100 - held, {"frames_lost"})
 
 
 async def test_what_is_no_record_is_counted_and_skipped(tmp_path: Path) -> None:
-    """Messages without headers and bodies that are no JSON do not end the recording."""
+    """Messages without headers, with numbers that are none, and bodies that are no JSON do not end the
+    recording."""
     bus = LocalBus()
     recorder = Recorder(bus, tmp_path)
     await recorder.start()
     feed = Feed(bus)
     count = metric("wup_bad_input_total", stage="recorder", platform="kalshi", kind="bad_record")
     bus.publish("market.kalshi.X", b"{}")
+    feed.say("open", b"{}")
+    huge = Meta("frame", feed.platform, feed.connection, 10**40, 10**40)
+    bus.publish(subjects.raw_connection(feed.platform, feed.connection), b"{}", huge.headers())
     feed.say("open", b"[]")
     feed.say("verdict", b"\xff")
     feed.say("open", b"{}")
     feed.frames(1)
     await recorder.stop()
-    assert kinds(segments(tmp_path)) == ["start", "open", "frame", "close"]
+    assert kinds(segments(tmp_path)) == ["start", "open", "open", "frame", "close"]
     assert metric("wup_bad_input_total", stage="recorder", platform="kalshi", kind="bad_record") == count + 2
 
 

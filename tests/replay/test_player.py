@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 from typing import Any
 
+import hypothesis.strategies as st
 import orjson
 import pytest
 import zstandard
+from hypothesis import given
 
 from replay.tapes import cli_run, write
 from venues.kal import A, B, delta, raw, snapshot, subscribed
@@ -349,6 +352,18 @@ def test_records_that_are_no_json_are_refused() -> None:
         line(Meta("open", "kalshi", "c1", T, 0), b"no json")
     with pytest.raises(ValueError):
         line(Meta("open", "kalshi", "c1", T, 0), b"[]")
+
+
+@given(st.text() | st.binary())
+def test_a_frame_is_kept_byte_for_byte(frame: str | bytes) -> None:
+    """Whatever a venue sends: text as text, other bytes as base64, and read back they are the same."""
+    payload = frame.encode() if isinstance(frame, str) else frame
+    written = line(Meta("frame", "kalshi", 'c"1', T, 7), payload)
+    fields = orjson.loads(written)
+    kept = fields["raw"].encode() if "raw" in fields else base64.b64decode(fields["raw_b64"])
+    assert kept == payload
+    assert (fields["rx_us"], fields["platform"], fields["conn"], fields["n"]) == (T, "kalshi", 'c"1', 7)
+    assert written.count(b"\n") == 1
 
 
 def test_live_and_replay_are_compared_without_their_clocks() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 import zstandard
+
+from wup._core import recorded_frame
 
 if TYPE_CHECKING:
     from wup.raw import Meta
@@ -50,17 +51,22 @@ def line(meta: Meta, payload: bytes) -> bytes:
 
 
 def frame_line(platform: str, connection: str, rx_us: int, n: int, payload: bytes) -> bytes:
-    """`line` of a frame, the same bytes with half the work."""
-    head = _head(platform, connection)
-    try:
-        raw = orjson.dumps(payload.decode())
-    except UnicodeDecodeError:
-        return b'{"rx_us":%d%b%d,"raw_b64":"%b"}\n' % (rx_us, head, n, base64.b64encode(payload))
-    return b'{"rx_us":%d%b%d,"raw":%b}\n' % (rx_us, head, n, raw)
+    """`line` of a frame.
+
+    Raises:
+        OverflowError: a number beyond 64 bits.
+    """
+    head = frame_head(platform, connection)
+    return recorded_frame(head, rx_us, n, payload) or binary_frame_line(head, rx_us, n, payload)
 
 
-@lru_cache(maxsize=4096)
-def _head(platform: str, connection: str) -> bytes:
+def binary_frame_line(head: bytes, rx_us: int, n: int, payload: bytes) -> bytes:
+    """The line of a frame that is no UTF-8."""
+    return b'{"rx_us":%d%b%d,"raw_b64":"%b"}\n' % (rx_us, head, n, base64.b64encode(payload))
+
+
+def frame_head(platform: str, connection: str) -> bytes:
+    """What stands between the time and the counter in each frame of a connection."""
     named = b"".join(
         b",%b:%b" % (orjson.dumps(name), orjson.dumps(value))
         for name, value in (("platform", platform), ("conn", connection))

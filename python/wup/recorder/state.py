@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from wup.normalizer.statuses import KEPT
+from wup.playback.record import frame_head
 from wup.recorder.records import table_lines
 
 if TYPE_CHECKING:
@@ -23,14 +24,15 @@ GAP = "gap"
 
 
 class Opened:
-    """An open connection: the fields of its `open` record, and the counter of the last frame seen of it, also
-    while nothing could be written."""
+    """An open connection: the fields of its `open` record, the counter of the last frame seen of it, also
+    while nothing could be written, and what is the same in the lines of all its frames."""
 
-    __slots__ = ("fields", "n")
+    __slots__ = ("fields", "head", "n")
 
-    def __init__(self, fields: dict[str, Any], n: int) -> None:
+    def __init__(self, key: tuple[str, str], fields: dict[str, Any], n: int) -> None:
         self.fields = fields
         self.n = n
+        self.head = frame_head(*key)
 
 
 class State:
@@ -59,17 +61,18 @@ class State:
         Raises:
             ValueError: the payload is no JSON object.
         """
+        key = (meta.platform, meta.connection)
         if meta.kind == "close":
-            self.connections.pop((meta.platform, meta.connection), None)
+            self.connections.pop(key, None)
         elif meta.kind == "open":
-            self.connections[(meta.platform, meta.connection)] = Opened(_object(payload), meta.n)
+            self.connections[key] = Opened(key, _object(payload), meta.n)
         elif meta.kind == "status":
             self._status(meta.platform, _object(payload))
         elif meta.kind == "marks" and not self.knows(meta):
             opened = _object(payload).get("open")
             if isinstance(opened, dict):
-                self.connections[(meta.platform, meta.connection)] = Opened(opened, meta.n)
-                return self._open((meta.platform, meta.connection), meta.rx_us)
+                self.connections[key] = Opened(key, opened, meta.n)
+                return self._open(key, meta.rx_us)
         return None
 
     def missed(self, meta: Meta) -> bool:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wup import __version__, logs
+from wup._core import recorded_frame
 from wup.bus.base import Message
 from wup.errors import SettingsError
 from wup.metrics import DROPPED
-from wup.playback.record import frame_line, line
+from wup.playback.record import binary_frame_line, line
 from wup.raw import Meta, read_frame, read_meta
 from wup.recorder.metrics import DROPPED_QUEUE, RECORD_ERRORS, RECORDING
 from wup.recorder.state import State, closes
@@ -287,18 +288,23 @@ class Writer:
             if len(self._platforms) >= _SUBJECTS:
                 self._platforms.clear()
             platform = self._platforms[message.subject] = message.subject.split(".", 2)[1]
-        if rx_us > self._seen_us:
-            self._seen_us = rx_us
         opened = self._state.connections.get((platform, connection))
         if opened is None:
             # How it was opened says how it is to be read; its marks will tell within a second.
             logs.bad_input(STAGE, platform, "no_open", connection)
             return
+        head, payload = opened.head, message.payload
+        try:
+            text = recorded_frame(head, rx_us, n, payload) or binary_frame_line(head, rx_us, n, payload)
+        except OverflowError:
+            logs.bad_input(STAGE, platform, "no_meta", payload, subject=message.subject)
+            return
         opened.n = n
+        if rx_us > self._seen_us:
+            self._seen_us = rx_us
         if self._why is not None:
             self._dropped += 1
         else:
-            text = frame_line(platform, connection, rx_us, n, message.payload)
             self._journal.add(text, rx_us, frame=True)
             self._block += len(text)
 
