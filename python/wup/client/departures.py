@@ -81,10 +81,10 @@ class Departures:
             patterns = {pattern for key in self._unheard for pattern in self._routes.patterns(key)}
             try:
                 rows = [row for match in sorted(patterns) for row in await self._operations.books(match)]
-            except FeedError:
-                continue
-            if not rows:
+                known = {row["book"] for row in rows}
+            except (FeedError, KeyError, TypeError):
+                continue  # refused, or an answer like no other
+            if not known:
                 continue  # a gateway that knows no book at all is not ready
-            known = {row["book"] for row in rows}
             for key in [key for key in self._unheard if key[0] not in known]:
                 self._removed(key, "unknown_book")
