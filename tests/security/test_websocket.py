@@ -74,6 +74,39 @@ async def test_w10_message_rate(gateway: Gateway, raw: Dial) -> None:
         assert await client.close_code() == 4429
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [frame(PING), frame(TEXT, b"{}"), frame(TEXT, b'{"op":"ping","id":"1"}')],
+    ids=["pings", "bad messages", "operations"],
+)
+async def test_w10_a_flood_in_one_packet_delays_nobody(
+    gateway: Gateway, raw: Dial, monkeypatch: pytest.MonkeyPatch, flood: bytes
+) -> None:
+    """Tens of thousands of frames at one go: those beyond two bursts are not even looked at, the connection
+    is closed 4429 or cut, and no turn of the event loop takes long."""
+    seen = 0
+    honest = Session._within_rate
+
+    def count(session: Session, now: float) -> bool:
+        nonlocal seen
+        seen += 1
+        return honest(session, now)
+
+    monkeypatch.setattr(Session, "_within_rate", count)
+    client, friend = await raw(gateway), await raw(gateway)
+    (ours, _) = gateway._core.connections()
+    with Calls() as calls:
+        client.send(flood * (400_000 // len(flood)))
+        async with asyncio.timeout(8):
+            while ours in gateway._core.connections():
+                await asyncio.sleep(0.01)
+    assert ours._code in (4429, 4400)
+    assert seen <= 2 * 40 + 1
+    assert calls.most < 60_000, calls.most
+    friend.op("ping", "1")
+    await friend.message("pong")
+
+
 async def test_w11_json(gateway: Gateway, dial: Opener) -> None:
     """Depth, ranges, duplicate keys, ids, random damage: an error or an answer, never a crash or silence."""
     rng = random.Random(11)

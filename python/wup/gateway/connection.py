@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _HIGH_WATER = 65_536
 _CLOSE_S = 5.0
+_PIECE = 4_096
+_LATE = 100  # frames that may come after our close frame
 _PATH = "/ws"
 
 
@@ -77,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._text = False
         self._partial_at: float | None = None
         self._code: int | None = None
+        self._late = 0
         self._deadline: asyncio.TimerHandle | None = None
 
     # --- asyncio.Protocol -------------------------------------------------------------------------
@@ -123,8 +126,26 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
 
     def _received(self, data: bytes) -> None:
-        self._conn.receive_data(data)
-        for event in self._conn.events_received():
+        # In pieces: what is not read yet when the connection has to end need not be taken apart.
+        for start in range(0, len(data), _PIECE):
+            self._conn.receive_data(data[start : start + _PIECE])
+            self._events()
+            if self._late > _LATE:
+                self._transport.abort()
+                return
+        partial = bool(self._fragments) or bool(self._conn.reader.buffer)
+        if not partial:
+            self._partial_at = None
+        elif self._partial_at is None:
+            self._partial_at = self._core.clock.monotonic()
+
+    def _events(self) -> None:
+        events = self._conn.events_received()
+        if self._code is not None:
+            # Only the peer's close frame is waited for, and not behind any number of others.
+            self._late += len(events)
+            events = []
+        for event in events:
             if isinstance(event, Request):
                 self._handshake(event)
             elif isinstance(event, Frame):
@@ -134,11 +155,6 @@ class Connection(asyncio.Protocol):
             if not self._fragments:
                 self._partial_at = None
         self._write_protocol()
-        partial = bool(self._fragments) or bool(self._conn.reader.buffer)
-        if not partial:
-            self._partial_at = None
-        elif self._partial_at is None:
-            self._partial_at = self._core.clock.monotonic()
 
     # --- handshake --------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ class Session:
         self.held = False
         self._bucket = Bucket(limits.ws_rate, limits.ws_burst, now)
         self._over_rate_at: float | None = None
+        self._over_rate = 0
         self._bad: deque[float] = deque(maxlen=_BAD_MESSAGES)
         self._slow_noticed = 0.0
         self._slow_books = 0
@@ -220,10 +221,13 @@ class Session:
         if self._bucket.take(now):
             return True
         first = self._over_rate_at
+        self._over_rate += 1
         if first is None or now - first > _RATE_WINDOW_S:
             self._over_rate_at = now
-        elif now - first > 1.0 / self._limits.ws_rate:
-            # A burst read at one go counts once; the client had the time of one message to stop.
+            self._over_rate = 1
+        elif now - first > 1.0 / self._limits.ws_rate or self._over_rate > self._limits.ws_burst:
+            # A burst read at one go counts once, unless it is two of them: the client had the time of one
+            # message to stop.
             self._close(4429, "message rate")
         return False
 
