@@ -16,7 +16,7 @@ from gateway.engine import Engine
 from gateway.raw import RawClient, frame
 from wup._core import MirrorBook
 from wup.bus import LocalBus
-from wup.gateway import HttpSource
+from wup.gateway import HttpSource, Limits
 from wup.http_server import HttpServer
 
 BOOKS = 5_000
@@ -75,7 +75,9 @@ async def test_five_thousand_books_to_one_subscriber(big: Orderbook, start: Star
     """One request fills the mirror; one subscriber gets every book exact under a steady flow of changes,
     without a notice, a gap or a close."""
     engine = big.engine
-    gateway = await start(source=HttpSource([f"http://127.0.0.1:{big.server.port}"]))
+    # Its bytes are judged as always; not how long this process, which is also the reader, was kept waiting.
+    limits = Limits(ws_slow_ms=30_000)
+    gateway = await start(limits, source=HttpSource([f"http://127.0.0.1:{big.server.port}"]))
     await ready(gateway)
     assert big.asked == [">"]
     assert len(gateway._mirrors.books) == BOOKS
