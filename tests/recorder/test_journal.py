@@ -43,7 +43,7 @@ def test_each_flush_is_a_frame_and_the_index_agrees(tmp_path: Path) -> None:
     made = opened(tmp_path)
     lines = b""
     for number in range(1, 6):
-        made.add(frame(number), US + number, frame=True)
+        made.add_frame(frame(number), US + number)
         made.flush()
         lines += frame(number)
         assert text(segments(tmp_path)[0]) == lines
@@ -61,15 +61,15 @@ def test_each_flush_is_a_frame_and_the_index_agrees(tmp_path: Path) -> None:
 def test_a_torn_segment_is_ended_at_its_last_whole_frame(tmp_path: Path, torn: int) -> None:
     """What a crash left half-written is cut off at the next start, and open connections are named."""
     made = opened(tmp_path)
-    made.add(b'{"kind":"open","rx_us":%d,"platform":"kalshi","conn":"a.1"}\n' % US, US, frame=False)
-    made.add(b'{"kind":"open","rx_us":%d,"platform":"kalshi","conn":"b.1"}\n' % US, US, frame=False)
+    made.add(b'{"kind":"open","rx_us":%d,"platform":"kalshi","conn":"a.1"}\n' % US, US)
+    made.add(b'{"kind":"open","rx_us":%d,"platform":"kalshi","conn":"b.1"}\n' % US, US)
     made.flush()
-    made.add(b'{"kind":"close","rx_us":%d,"platform":"kalshi","conn":"a.1"}\n' % US, US, frame=False)
-    made.add(frame(1), US + 1, frame=True)
+    made.add(b'{"kind":"close","rx_us":%d,"platform":"kalshi","conn":"a.1"}\n' % US, US)
+    made.add_frame(frame(1), US + 1)
     made.flush()
     (path,) = segments(tmp_path)
     whole = Path(path).read_bytes()
-    made.add(frame(2, b"lost" * 50), US + 2, frame=True)
+    made.add_frame(frame(2, b"lost" * 50), US + 2)
     made.flush()
     made.release()
     both = Path(path).read_bytes()
@@ -87,7 +87,7 @@ def test_a_torn_segment_is_ended_at_its_last_whole_frame(tmp_path: Path, torn: i
 def test_a_refused_write_leaves_whole_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fills up in the middle of a write: the segment ends before it, and the error is told."""
     made = opened(tmp_path)
-    made.add(frame(1), US + 1, frame=True)
+    made.add_frame(frame(1), US + 1)
     made.flush()
     (path,) = segments(tmp_path)
     whole = Path(path).read_bytes()
@@ -101,7 +101,7 @@ def test_a_refused_write_leaves_whole_frames(tmp_path: Path, monkeypatch: pytest
         return real(fd, data[:5])
 
     monkeypatch.setattr(os, "write", filling)
-    made.add(frame(2), US + 2, frame=True)
+    made.add_frame(frame(2), US + 2)
     with pytest.raises(OSError, match="no space"):
         made.flush()
     assert not made.is_open
@@ -114,7 +114,7 @@ def test_a_removed_folder_is_an_error(tmp_path: Path) -> None:
     made = opened(folder)
     for path in folder.iterdir():
         path.unlink()
-    made.add(frame(1), US + 1, frame=True)
+    made.add_frame(frame(1), US + 1)
     with pytest.raises(FileNotFoundError):
         made.flush()
 
@@ -124,7 +124,7 @@ def test_oldest_segments_go_by_size(tmp_path: Path) -> None:
     made = opened(tmp_path, segment=4000, total=20_000)
     rounds = 0
     for number in range(1, 200):
-        made.add(frame(number, os.urandom(400).hex().encode()), US + number, frame=True)
+        made.add_frame(frame(number, os.urandom(400).hex().encode()), US + number)
         made.flush()
         if made.full:
             made.close()
@@ -144,7 +144,7 @@ def test_oldest_segments_go_by_age(tmp_path: Path) -> None:
     """A segment whose last record is older than the bound is deleted, younger ones stay."""
     made = opened(tmp_path, age_us=1_000_000)
     for step in range(4):
-        made.add(frame(step), US + step * 500_000, frame=True)
+        made.add_frame(frame(step), US + step * 500_000)
         made.close()
         made.begin(1, US + step * 500_000, continues=True, head=(b"{}\n",), connections=())
     assert len(made.prune(US + 2_000_000)) == 2
@@ -165,7 +165,7 @@ def test_head_only_where_the_segment_before_is_gone(tmp_path: Path) -> None:
     """`segments` gives the records in order, and a head exactly where a reader lacks what came before."""
     made = opened(tmp_path)
     for step in range(3):
-        made.add(frame(step), US, frame=True)
+        made.add_frame(frame(step), US)
         made.close()
         made.begin(1, US, continues=True, head=(b'{"kind":"start","rx_us":1,"epoch":1}\n',), connections=())
     made.close()
@@ -192,7 +192,7 @@ def test_other_files_are_no_segments(tmp_path: Path) -> None:
 def test_a_broken_index_does_not_hide_a_segment(tmp_path: Path, content: bytes) -> None:
     """The records count, not the index."""
     made = opened(tmp_path)
-    made.add(frame(1), US + 1, frame=True)
+    made.add_frame(frame(1), US + 1)
     made.close()
     made.release()
     (name,) = files.names(tmp_path)

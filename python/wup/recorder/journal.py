@@ -177,13 +177,24 @@ class Journal:
         self._lines, self._frames = [], 0
         self.began_us = now_us
 
-    def add(self, line: bytes, rx_us: int, *, frame: bool) -> None:
-        """Take one line; it is on disk after the next `flush`."""
-        if not self._lines:
+    def add(self, line: bytes, rx_us: int) -> int:
+        """Take one line that is no frame; it is on disk after the next `flush`. How long it is."""
+        lines = self._lines
+        if not lines:
             self._first_us = rx_us
-        self._lines.append(line)
-        self._frames += frame
+        lines.append(line)
         self._last_us = rx_us
+        return len(line)
+
+    def add_frame(self, line: bytes, rx_us: int) -> int:
+        """Take the line of a frame, the same without another call."""
+        lines = self._lines
+        if not lines:
+            self._first_us = rx_us
+        lines.append(line)
+        self._frames += 1
+        self._last_us = rx_us
+        return len(line)
 
     def flush(self) -> None:
         """Write what was taken as one zstd frame.

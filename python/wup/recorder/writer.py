@@ -245,7 +245,7 @@ class Writer:
     def _message(self, message: Message) -> None:
         frame = read_frame(message.headers)
         if frame is not None:
-            self._frame(message, *frame)
+            self._frame(message, frame)
             return
         tokens = message.subject.split(".", 2)
         platform = tokens[1] if len(tokens) > 1 else ""
@@ -281,8 +281,9 @@ class Writer:
             meta = Meta("book", item.platform, item.connection, self._seen_us, 0)
             self._add(line(meta, item.body), self._seen_us)
 
-    def _frame(self, message: Message, connection: str, rx_us: int, n: int) -> None:
+    def _frame(self, message: Message, frame: tuple[str, int, int]) -> None:
         """Nearly every message: as little work as possible."""
+        connection, rx_us, n = frame
         platform = self._platforms.get(message.subject)
         if platform is None:
             if len(self._platforms) >= _SUBJECTS:
@@ -305,15 +306,13 @@ class Writer:
         if self._why is not None:
             self._dropped += 1
         else:
-            self._journal.add(text, rx_us, frame=True)
-            self._block += len(text)
+            self._block += self._journal.add_frame(text, rx_us)
 
     def _add(self, text: bytes, rx_us: int) -> None:
         if self._why is not None:
             self._dropped += 1
             return
-        self._journal.add(text, rx_us, frame=False)
-        self._block += len(text)
+        self._block += self._journal.add(text, rx_us)
 
     def _flush(self) -> None:
         self._flushed = self._clock.monotonic()
@@ -369,7 +368,7 @@ class Writer:
             self._cause = self._why or "records_lost"
             opening = self._opening()
             for text in ending + opening:
-                self._journal.add(text, self._seen_us, frame=False)
+                self._journal.add(text, self._seen_us)
             self._flush()
         except (OSError, SettingsError) as error:
             self._pause(error)
@@ -403,7 +402,7 @@ class Writer:
             connections=list(self._state.connections),
         )
         # The head is for readers who lack what came before; all others need to know only whose log this is.
-        self._journal.add(opening[0], self._seen_us, frame=False)
+        self._journal.add(opening[0], self._seen_us)
         self._flush()
         if self._began is not None:
             self._began()
@@ -451,7 +450,7 @@ class Writer:
         try:
             if self._why is None:
                 for text in self._state.ending(self._seen_us):
-                    self._journal.add(text, self._seen_us, frame=False)
+                    self._journal.add(text, self._seen_us)
                 self._journal.close()
         except OSError as error:
             self._pause(error)
