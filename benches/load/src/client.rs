@@ -1,10 +1,13 @@
 //! One subscriber: handshake, one subscription, then every frame counted, timed and verified.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSliceMut, Write};
+use std::os::fd::AsRawFd;
 
 use foldhash::fast::RandomState;
 use mio::net::TcpStream;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 
 use crate::books::{Books, Place};
 use crate::frames::{self, Frame};
@@ -16,6 +19,8 @@ pub struct Shared {
     pub books: Books,
     pub stats: Stats,
     pub buffer: Vec<u8>,
+    /// For the stamps that the kernel gives what it receives.
+    pub stamps: Vec<u8>,
 }
 
 pub struct Client {
@@ -49,6 +54,7 @@ impl Client {
 
     /// Ask for the upgrade; the socket is connected.
     pub fn greet(&mut self, host: &str) -> Result<(), String> {
+        setsockopt(&self.stream, sockopt::ReceiveTimestampns, &true).map_err(|e| format!("stamps: {e}"))?;
         let request = format!(
             "GET /ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
@@ -77,14 +83,13 @@ impl Client {
 
     fn read_with(&mut self, buffer: &mut [u8], shared: &mut Shared) -> Result<(), String> {
         loop {
-            let size = match self.stream.read(buffer) {
-                Ok(0) => return self.end("end of stream", shared),
-                Ok(size) => size,
+            let (size, now) = match self.receive(buffer, &mut shared.stamps) {
+                Ok((0, _)) => return self.end("end of stream", shared),
+                Ok(received) => received,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return self.end(&error.kind().to_string(), shared),
             };
-            let now = now_us();
             shared.stats.reads += 1;
             shared.stats.bytes += size as u64;
             if self.partial.is_empty() {
@@ -104,6 +109,19 @@ impl Client {
                 return Ok(());
             }
         }
+    }
+
+    /// Bytes, and when the last of them had come: the kernel's stamp, so that the wait of this process for
+    /// its share of the processor is not taken for the server's.
+    fn receive(&self, buffer: &mut [u8], stamps: &mut Vec<u8>) -> std::io::Result<(usize, i64)> {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let fd = self.stream.as_raw_fd();
+        let found = recvmsg::<()>(fd, &mut parts, Some(stamps), MsgFlags::empty())?;
+        let stamp = found.cmsgs()?.find_map(|part| match part {
+            ControlMessageOwned::ScmTimestampns(at) => Some(micros(at)),
+            _ => None,
+        });
+        Ok((found.bytes, stamp.unwrap_or_else(now_us)))
     }
 
     fn end(&mut self, why: &str, shared: &mut Shared) -> Result<(), String> {
@@ -198,4 +216,9 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Microseconds since 1970.
+fn micros(at: TimeSpec) -> i64 {
+    at.tv_sec() * 1_000_000 + at.tv_nsec() / 1_000
 }
