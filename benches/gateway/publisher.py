@@ -27,6 +27,8 @@ from wup.orderbook import OrderbookHttp, OrderbookService
 from wup.subjects import normalized, normalized_marks
 
 PLATFORMS = ("kalshi", "polymarket")
+_MARKS_S = 0.1
+"""A producer marks each second; many of them do it one after the other."""
 
 
 class Market:
@@ -143,7 +145,7 @@ async def keep_marking(bus: LinkedBus, market: Market) -> None:
     while True:
         for subject, payload in market.marks():
             bus.publish(subject, payload)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(_MARKS_S)
 
 
 async def main(arguments: argparse.Namespace) -> None:

@@ -29,6 +29,8 @@ def wait(feed: Feed, seconds: int) -> None:
         for platform in ("kalshi", "polymarket"):
             feed.mark(platform)
         feed.service.tick()
+        for _ in feed.service.agreement.look(feed.clock.now_us()):
+            pass
 
 
 def value(name: str, kind: str) -> float:

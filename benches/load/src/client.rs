@@ -113,7 +113,7 @@ impl Client {
 
     /// Bytes, and when the last of them had come: the kernel's stamp, so that the wait of this process for
     /// its share of the processor is not taken for the server's.
-    fn receive(&self, buffer: &mut [u8], stamps: &mut Vec<u8>) -> std::io::Result<(usize, i64)> {
+    fn receive(&self, buffer: &mut [u8], stamps: &mut [u8]) -> std::io::Result<(usize, i64)> {
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.stream.as_raw_fd();
         let found = recvmsg::<()>(fd, &mut parts, Some(stamps), MsgFlags::empty())?;

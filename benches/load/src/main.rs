@@ -91,7 +91,12 @@ impl Load {
             drop(sender.send("quit".to_owned()));
             drop(waker.wake());
         });
-        let shared = Shared { books: Books::default(), stats: Stats::new()?, buffer: vec![0; 256 * 1024], stamps: nix::cmsg_space!(nix::sys::time::TimeSpec) };
+        let shared = Shared {
+            books: Books::default(),
+            stats: Stats::new()?,
+            buffer: vec![0; 256 * 1024],
+            stamps: nix::cmsg_space!(nix::sys::time::TimeSpec),
+        };
         let deadline = Instant::now() + arguments.limit;
         let events = Events::with_capacity(1024);
         let clients = Vec::new();

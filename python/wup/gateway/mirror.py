@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from typing import TYPE_CHECKING
 
 import orjson
@@ -35,8 +36,11 @@ _FORGET_S = 90.0
 _UNANSWERED = 6
 _INSISTS = 5
 _ANSWERS_PER_TURN = 50
-_MARKS_PER_TURN = 250
-_CHECKS_PER_TURN = 500
+_MARKS_PER_TURN = 50
+_MARKS_AT_ONCE = 8 * 1024
+_MARKS_WAIT = 256
+"""Messages; the oldest gives way, for newer ones say more."""
+_CHECKS_PER_TURN = 50
 
 _CHANGES = subjects.changes("")
 _TRADES = subjects.trades("")
@@ -57,6 +61,9 @@ class Mirrors:
         self._by_subject: dict[str, MirroredBook] = {}
         self._shards = Shards(clock.monotonic())
         self._stopping = False
+        # Long messages of marks, looked at some books at a time: shard, when they came, bytes.
+        self._comparing = False
+        self._marks_waiting: deque[tuple[str, float, bytes]] = deque(maxlen=_MARKS_WAIT)
         self._loaded = False
         self._wanted: dict[str, MirroredBook] = {}
         self._wanted_all = True
@@ -337,30 +344,53 @@ class Mirrors:
 
     def _marks(self, shard: str, payload: bytes) -> None:
         now = self._clock.monotonic()
-        try:
-            rows: list[tuple[str, list[int]]] = list(orjson.loads(payload)["books"].items())
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-            logs.bad_input("gateway", "", "bad_marks", payload)
-            return
         if self._shards.marked(shard, now):
             self._wanted_all = True
             self._wake.set()
-        self._compare(shard, now, rows, 0, payload)
+        if len(payload) <= _MARKS_AT_ONCE and not self._comparing:
+            rows = self._rows(payload)
+            if len(rows) <= _MARKS_PER_TURN:
+                self._compare(shard, now, rows, payload)
+                return
+        # Thousands would stall the loop for milliseconds. A mark that is looked at late is as good as
+        # before: it says how far its book had come.
+        self._marks_waiting.append((shard, now, payload))
+        if not self._comparing:
+            self._comparing = True
+            asyncio.get_running_loop().call_soon(self._next_marks)
 
-    def _compare(
-        self, shard: str, now: float, rows: list[tuple[str, list[int]]], start: int, payload: bytes
-    ) -> None:
-        """Hold marks against the mirrors, some at a time: thousands would stall the loop for milliseconds.
+    def _next_marks(self) -> None:
+        """Read one message of marks; its books are looked at in the turns after this one."""
+        self._comparing = bool(self._marks_waiting) and not self._stopping
+        if self._comparing:
+            shard, now, payload = self._marks_waiting.popleft()
+            self._some(shard, now, self._rows(payload), payload)
 
-        A mark that is looked at late is as good as before: it says how far its book had come.
-        """
-        end = start + _MARKS_PER_TURN
-        for name, mark in rows[start:end]:
+    def _some(self, shard: str, now: float, rows: list[tuple[str, list[int]]], payload: bytes) -> None:
+        part = rows[-_MARKS_PER_TURN:]
+        del rows[-_MARKS_PER_TURN:]
+        self._compare(shard, now, part, payload)
+        loop = asyncio.get_running_loop()
+        if rows and not self._stopping:
+            loop.call_soon(self._some, shard, now, rows, payload)
+        else:
+            loop.call_soon(self._next_marks)
+
+    def _rows(self, payload: bytes) -> list[tuple[str, list[int]]]:
+        try:
+            return list(orjson.loads(payload)["books"].items())
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            logs.bad_input("gateway", "", "bad_marks", payload)
+            return []
+
+    def _compare(self, shard: str, now: float, rows: list[tuple[str, list[int]]], payload: bytes) -> None:
+        """Hold marks that came at `now` against the mirrors."""
+        for name, mark in rows:
             try:
                 position, digest = (int(mark[0]), int(mark[1])), int(mark[2])
             except (TypeError, ValueError, IndexError, KeyError):
                 logs.bad_input("gateway", "", "bad_marks", payload)
-                return
+                continue
             book = self._book(name)
             if book is None:
                 continue
@@ -377,8 +407,6 @@ class Mirrors:
             elif position == own and digest != book.mirror.digest:
                 MIRROR_BROKEN.labels("mark_digest").inc()
                 self._lost(book, "gap", None)
-        if end < len(rows) and not self._stopping:
-            asyncio.get_running_loop().call_soon(self._compare, shard, now, rows, end, payload)
 
     async def _watch(self) -> None:
         while True:

@@ -275,6 +275,8 @@ class OrderbookService:
             await asyncio.sleep(_TICK_S)
             try:
                 self.tick()
+                for _ in self.agreement.look(self._clock.now_us()):
+                    await asyncio.sleep(0)
             except Exception as error:
                 # Without ticks a dead upstream would stay unseen: the next one must come.
                 logs.bad_input("orderbook", "", "tick_failed", repr(error))
@@ -299,7 +301,6 @@ class OrderbookService:
         if self._publish_changes:
             for payload in self.store.marks(str(self.shard), now_us):
                 self._bus.publish(subjects.orderbook_marks(str(self.shard)), payload)
-        self.agreement.tick(now_us)
         self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._wishes))
         self._count()
 
