@@ -106,6 +106,8 @@ def test_a_refused_write_leaves_whole_frames(tmp_path: Path, monkeypatch: pytest
         made.flush()
     assert not made.is_open
     assert Path(path).read_bytes() == whole
+    # The time that is told as missing begins here: with the records that were lost, not after them.
+    assert made.last_us == US + 1
 
 
 def test_a_removed_folder_is_an_error(tmp_path: Path) -> None:

@@ -220,6 +220,9 @@ async def test_a_full_disk_stops_the_recording_and_not_the_stream(
     assert [meta.n for meta, _ in found if meta.kind == "frame"] == [1, 2, 3, 13, 14]
     opening = ["start", "catalog", "catalog", "mapping", "open", "frame"]
     assert kinds(segments(tmp_path)) == [*opening, "close", *opening, "close"]
+    # Knowledge ends with the last record that is there, not with those that were lost.
+    ended = next(meta.rx_us for meta, _ in found if meta.kind == "close")
+    assert ended == next(meta.rx_us for meta, _ in found if meta.kind == "frame" and meta.n == 3)
     runs = [fields(payload)["epoch"] for meta, payload in found if meta.kind == "start"]
     assert runs[0] == 11
     assert runs[1] > 11

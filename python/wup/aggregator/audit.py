@@ -166,14 +166,18 @@ class Auditor:
         finally:
             self._trying = False
         found = third.get(tried)
-        # Another book without a message in between: the stream was mute, whatever REST says by now.
-        if found == "same" or (found == "replaced" and wrong[tried] == "silent"):
+        silent = wrong[tried] == "silent"
+        # Another book without a message in between: the stream was mute, whatever REST says by now. One that
+        # does not come at all is what a dead subscription looks like.
+        if found in ("same", "not_live") or (found == "replaced" and silent):
             for asset in wrong:
                 if asset != tried and third.get(asset) in _WRONG:
                     self._condemn(asset, _why(third[asset]))
-        else:
+            return
+        if found in ("unfounded", "replaced"):
             self._doubted_until = self._clock.monotonic() + DOUBT_S
-            self._doubt(f"{len(wrong)} of {compared} wrong, and {tried} was {found} by its fresh book")
+        # Anything else proves nothing, for or against: the next round tries again.
+        self._doubt(f"{len(wrong)} of {compared} wrong, and {tried} was {found} by its fresh book")
 
     def _doubt(self, detail: str) -> None:
         logs.bad_input("aggregator", self._platform, "rest_in_doubt", detail)

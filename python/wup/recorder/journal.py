@@ -54,6 +54,8 @@ class Journal:
         self._frames = 0
         self._first_us = 0
         self._last_us = 0
+        self._kept_us = 0
+        """`_last_us` of what is on disk."""
         self.began_us = 0
 
     @property
@@ -99,7 +101,7 @@ class Journal:
             return []
         index = files.read_index(self._folder, known[-1])
         if index is not None and index.closed:
-            self._last_us = max(self._last_us, index.last_rx_us)
+            self._last_us = self._kept_us = max(self._last_us, index.last_rx_us)
             return []
         return self._repair(known[-1], index)
 
@@ -120,7 +122,7 @@ class Journal:
         index.records, index.frames = found.records, found.frames
         index.bytes, index.sha256, index.closed = found.bytes, found.sha256, True
         index.write(self._folder)
-        self._last_us = max(self._last_us, found.last_rx_us)
+        self._last_us = self._kept_us = max(self._last_us, found.last_rx_us)
         still = {(platform, connection) for platform, connection in index.connections}
         for key, is_open in found.connections.items():
             if is_open:
@@ -133,7 +135,7 @@ class Journal:
 
     @property
     def last_us(self) -> int:
-        """Receive time of the last record known to be in the folder, 0 if there is none."""
+        """Receive time of the last record in the folder or waiting to be written, 0 if there is none."""
         return self._last_us
 
     def begin(
@@ -219,7 +221,7 @@ class Journal:
         self._sha256.update(packed)
         index.bytes += len(packed)
         index.first_rx_us = index.first_rx_us or self._first_us
-        index.last_rx_us = self._last_us
+        index.last_rx_us = self._kept_us = self._last_us
         index.records += len(self._lines)
         index.frames += self._frames
         RECORDED.inc(len(self._lines))
@@ -256,9 +258,10 @@ class Journal:
             self._let_go()
 
     def _fail(self) -> None:
-        """Cut the segment at its last whole frame and let it go."""
+        """Cut the segment at its last whole frame and let it go; what was not written is lost."""
         assert self._fd is not None
         assert self._index is not None
+        self._last_us = self._kept_us
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, self._index.bytes)
             if not self._index.bytes:
