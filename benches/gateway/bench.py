@@ -240,7 +240,7 @@ class Bench:
         load_of = Load(2_000, 1, 1.0 if self.quick else 5.0, "*")
         readers = count / 40
         async with self.clients(
-            server.hello["ws"], count, pattern="agg-{}.>", groups=40, receive_buffer=4_096
+            server.hello["ws"], count, pattern="agg-{}.>", groups=40, receive_buffer=4_096, last=True
         ) as load:
             hello = load.hello
             books, size = hello["snapshots"] // count, hello["bytes"] / 1e6
@@ -401,5 +401,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="seconds, few clients: for CI")
     parser.add_argument("--no-pin", action="store_true", help="leave the choice of cores to the system")
-    parser.add_argument("--target-dir", default="target")
+    parser.add_argument("--target-dir", default="target/load", help="not the package's: features differ")
     sys.exit(asyncio.run(main(parser.parse_args())))

@@ -182,13 +182,13 @@ def clients(
     pattern: str = "hot.>",
     groups: int = 1,
     receive_buffer: int = 0,
+    last: bool = False,
 ) -> Any:
-    """The load client, once every book has come."""
+    """The load client, once every book has come; `last`: it gives way to publisher and NATS, which would wait
+    for it, while its own wait costs nothing, for the kernel says when it received."""
     command = [str(binary), "--address", f"127.0.0.1:{port}", "--clients", str(count), "--pattern", pattern]
     command += ["--groups", str(groups), "--receive-buffer", str(receive_buffer)]
-    # The kernel says when it received: the client's own wait for the processor costs nobody anything, while
-    # publisher and NATS would wait for it.
-    return child("wup-load", command, cores=cores.others, ready_s=60, last=True)
+    return child("wup-load", command, cores=cores.others, ready_s=60, last=last)
 
 
 async def written(server: Child) -> tuple[float, float]:
