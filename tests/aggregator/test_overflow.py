@@ -106,6 +106,58 @@ async def test_a_lost_record_that_nobody_counts_shows_as_a_hole(monkeypatch: pyt
         assert (await tape.until("marks", seen + 1))[-1][2].n == 4
 
 
+@pytest.mark.parametrize("marked", [True, False])
+async def test_a_second_loss_after_the_marks_told_the_first_is_told_too(
+    monkeypatch: pytest.MonkeyPatch, marked: bool
+) -> None:
+    """Marks told of a `sent` record that was lost; then a verdict is lost: the next marks, or the next frame
+    if that is sooner, name yet another number that no frame had."""
+    monkeypatch.setattr("aggregator.test_aggregator.LocalBus", Leaky)
+    async with running() as (toy, aggregator, tape, bus):
+        assert isinstance(bus, Leaky)
+        await aggregator.set_table(table("A"))
+        client = await toy.clients.get()
+        await client.send("book A 1")
+        await tape.until("frame", 1)
+        (connection,) = aggregator.groups["toy"].connections
+        # Marks only when the test says so.
+        mark = connection.mark
+        monkeypatch.setattr(connection, "mark", lambda: None)
+        told = len(await tape.until("marks", 0))
+        bus.dropping = "sent"
+        connection._record("sent", b"question", 1)
+        mark()
+        assert (await tape.until("marks", told + 1))[-1][2].n == 2
+        bus.dropping = "verdict"
+        connection._down("venue_silent")
+        bus.dropping = ""
+        if marked:
+            mark()
+            assert (await tape.until("marks", told + 2))[-1][2].n == 3
+        await client.send("book A 2")
+        assert (await tape.until("frame", 2))[-1][2].n == 4
+
+
+async def test_a_book_that_the_bus_did_not_take_was_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose first book was dropped does not count as having it: no market moves there for it."""
+    monkeypatch.setattr("aggregator.test_aggregator.LocalBus", Leaky)
+    async with running() as (toy, aggregator, tape, bus):
+        assert isinstance(bus, Leaky)
+        await aggregator.set_table(table("A", "B"))
+        client = await toy.clients.get()
+        bus.dropping = "frame"
+        await client.send("book A 1")
+        (connection,) = aggregator.groups["toy"].connections
+        await eventually(lambda: connection._n == 1, 10)
+        bus.dropping = ""
+        await client.send("book B 1")
+        await tape.until("frame", 1)
+        assert (connection.has_book("A"), connection.has_book("B")) == (False, True)
+        await client.send("book A 2")
+        await tape.until("frame", 2)
+        assert connection.has_book("A")
+
+
 async def test_a_bus_that_was_away_makes_every_connection_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """After `reconnected` each connection's counter has a hole, whatever was lost with the server."""
     told: list[object] = []

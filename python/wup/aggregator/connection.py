@@ -286,10 +286,11 @@ class Connection:
                 subject = subjects.raw(platform, asset)
                 self._data += 1
                 self._activity[asset] = self._activity.get(asset, 0) + 1
-            if self._bare:
+            # A frame that the bus could not take leaves a hole in the counter, which the reader finds; a book
+            # in it was not given.
+            headers = Meta("frame", platform, self._id, rx_us, self._n).headers()
+            if self._bus.publish(subject, raw, headers) and self._bare:
                 self._bare.difference_update(session.books_of(raw))
-            # A frame that the bus could not take leaves a hole in the counter, which the reader finds.
-            self._bus.publish(subject, raw, Meta("frame", platform, self._id, rx_us, self._n).headers())
             if asset is None:
                 self._say(session.received(raw))
         except Exception as problem:
@@ -380,6 +381,10 @@ class Connection:
         if not self._bus.publish(self._subject, payload, meta.headers()):
             # Nobody counts these: the reader is told by a number that is missing among the frames.
             self._hole = True
+        elif hole:
+            # Told: what is lost after this is another hole.
+            self._n += 1
+            self._hole = False
 
     def _down(self, why: str) -> None:
         """All our legs are down; without a socket the verdict is nobody's in particular."""
