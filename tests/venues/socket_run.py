@@ -38,8 +38,9 @@ OTHER = """
     strings_for_arrays empty_optional late_trade tick_change new_market
 """
 SECONDS = 3.0
-EXCUSED_US = 2_500_000
-"""How long after a loss a book may differ: to the next transaction, or two seconds where a trade is late."""
+EXCUSED_US = {"kalshi": 50_000, "polymarket": 2_500_000}
+"""Engine time after a loss in a market to which its book may differ: the next frame of the sid tells, or
+the next transaction and two seconds where a trade is late. Not this machine's time, which may be slow."""
 HEALED_S = 30.0
 """Generous for a busy machine; what it took is in the figures."""
 
@@ -90,12 +91,24 @@ class SocketRun:
         if self.reader.books[asset] == truth:
             self.proven.add(asset)
             return
-        done = self.simulators.exchanges[self.assets[asset]].menu.done
-        now_us = self.simulators.clock.now_us()
-        if any(fault.kind in LOSING and now_us - fault.at_us < EXCUSED_US for fault in reversed(done[-200:])):
+        if self.lost(asset, stamp):
             self.figures["not_known_yet"] += 1
         else:
-            self.wrong.append(f"{asset} at {stamp}: {[(d.kind, now_us - d.at_us) for d in done[-5:]]}")
+            done = self.simulators.exchanges[self.assets[asset]].menu.done
+            self.wrong.append(
+                f"{asset} at {stamp}: {[(d.kind, d.assets, stamp - d.at_us) for d in done[-5:]]}"
+            )
+
+    def lost(self, asset: str, stamp: int) -> bool:
+        """Was something of this very market lost so shortly before that nothing has told of it yet?"""
+        platform = self.assets[asset]
+        exchange = self.simulators.exchanges[platform]
+        for fault in reversed(exchange.menu.done[-1000:]):
+            if fault.kind in LOSING and stamp - fault.at_us < EXCUSED_US[platform]:
+                markets = [exchange.market_of(named) for named in fault.assets]
+                if any(market is not None and market.listing.assets[0] == asset for market in markets):
+                    return True
+        return False
 
     def truth(self, asset: str, at_us: int | None) -> tuple[dict[str, str], dict[str, str]] | None:
         """The simulator's book, in the reader's form."""

@@ -394,9 +394,15 @@ class PolymarketBooks:
         """The trade that hashes were waiting for may have come, with `price`."""
         for token in market.tokens:
             doubted = token.doubt_us is not None
-            if not token.valid or not (token.open or doubted) or token.top_fits() is False:
+            instrument = self._instruments.get(token.id)
+            if (
+                instrument is None
+                or not token.valid
+                or not (token.open or doubted)
+                or token.top_fits() is False
+            ):
                 continue
-            if token.matches() or (doubted and token.explain(price, self._instruments[token.id])):
+            if token.matches() or (doubted and token.explain(price, instrument)):
                 token.check.say("match", now_us)
                 token.verified = True
                 token.doubt_us = None
