@@ -13,7 +13,7 @@ import pytest
 from aggregator.system import running
 from aggregator.virtual import LoopClock, VirtualLoop
 from wup import subjects
-from wup.aggregator.audit import DOUBT_S, UNDATED_S, Auditor
+from wup.aggregator.audit import BUSIEST, DOUBT_S, SLICE, UNDATED_S, Auditor
 from wup.bus import LocalBus, Message
 from wup.normalizer.audit import Journal, cells
 from wup.venues.base import Limits, RestBook
@@ -40,11 +40,16 @@ class Rest:
 
 
 def audited(
-    assets: str, say: Callable[[int, str], str | None], seconds: float, *, dated: bool = True
+    assets: Sequence[str],
+    say: Callable[[int, str], str | None],
+    seconds: float,
+    *,
+    dated: bool = True,
+    fresh: str | None = None,
 ) -> tuple[list[tuple[float, str, str]], Rest]:
     """Audit for that long a venue with these assets, the verdict on the n-th comparison of one being
-    `say(n, asset)`, None for no answer; (time, asset, why) of each that is condemned, and what REST was
-    asked."""
+    `say(n, asset)`, None for no answer, and `fresh` once it was condemned if that is given; (time, asset,
+    why) of each that is condemned, and what REST was asked."""
     condemned: list[tuple[float, str, str]] = []
     rest = Rest(dated=dated)
     counts: dict[str, int] = {}
@@ -59,6 +64,8 @@ def audited(
                 for asset in books:
                     counts[asset] = counts.get(asset, 0) + 1
                     verdict = say(counts[asset], asset)
+                    if fresh is not None and any(asset == gone for _, gone, _ in condemned):
+                        verdict = fresh
                     if verdict is not None:
                         found[asset] = verdict
                 bus.publish(message.reply, orjson.dumps(found))
@@ -118,6 +125,31 @@ def test_a_mute_subscription_is_found_by_one_of_its_books(found: str) -> None:
     assert sorted(asset for _, asset, _ in condemned) == list("BCDEFGH")
     assert len({at for at, _, _ in condemned}) == 2
     assert {why for _, _, why in condemned} == {"venue_silent"}
+
+
+@pytest.mark.parametrize("fresh", ["same", "not_live"])
+@pytest.mark.parametrize("mute_s", [0.0, 2.5, 7.5, 15.0])
+def test_all_of_the_busiest_mute_at_once_are_found_in_time(fresh: str, mute_s: float) -> None:
+    """Two hundred books, four slices: whenever their subscription falls mute, one of them is tried, and all
+    leave within the 60 s of G4, each once."""
+    names = [f"A{number:03}" for number in range(BUSIEST)]
+    assert BUSIEST > 3 * SLICE
+
+    def say(number: int, asset: str) -> str:
+        return "silent" if asyncio.get_running_loop().time() >= 1_000 + mute_s else "same"
+
+    condemned, _ = audited(names, say, mute_s + 60, fresh=fresh)
+    assert sorted(asset for _, asset, _ in condemned) == names
+    assert len({at for at, _, _ in condemned}) > 1
+    first = min(at for at, _, _ in condemned)
+    assert sum(at == first for at, _, _ in condemned) == 1
+
+
+def test_rest_that_lies_about_all_of_the_busiest_costs_one_leg() -> None:
+    """Slices that waited for the trial of another one go by its outcome: none of them tries a book itself."""
+    names = [f"A{number:03}" for number in range(BUSIEST)]
+    condemned, _ = audited(names, lambda n, asset: "silent", DOUBT_S - 30, fresh="unfounded")
+    assert len(condemned) == 1
 
 
 @pytest.mark.parametrize("found", ["older", "too_busy", None])

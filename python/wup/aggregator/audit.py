@@ -25,7 +25,7 @@ from wup.raw import Meta
 from wup.venues.base import VenueUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from wup.aggregator.group import Group
     from wup.bus import Bus
@@ -47,6 +47,8 @@ UNDATED_S = 2.0
 """Until an answer without the venue's time is asked for again: the same late answer would only repeat it."""
 DOUBT_S = 300.0
 """After a book was taken away for nothing, no further one is tried for so long."""
+CONFIRMED_S = 60.0
+"""After a tried book has shown its subscription to be mute, whatever else is wrong follows for so long."""
 _NOBODY = "none.0"
 _WRONG = ("different", "silent")
 
@@ -77,8 +79,9 @@ class Auditor:
         """In which a condemned book's fresh one comes."""
         self._undated: set[str] = set()
         """Assets whose last answer had no time."""
-        self._trying = False
+        self._trial = asyncio.Lock()
         self._doubted_until = 0.0
+        self._confirmed_until = 0.0
         self._number = 0
         self._turn = 0.0
         """How far through the books the turn of all is, as a share of one round."""
@@ -149,35 +152,54 @@ class Auditor:
         if 2 * len(wrong) > compared:
             await self._try_one(wrong, compared)
         else:
-            for asset, verdict in wrong.items():
-                self._condemn(asset, _why(verdict))
+            self._condemn_all(wrong, wrong)
 
     async def _try_one(self, wrong: Mapping[str, str], compared: int) -> None:
-        """Either a whole subscription is mute or REST is not what it seems: one book's fresh one tells."""
-        if self._trying or self._clock.monotonic() < self._doubted_until:
-            self._doubt(f"{len(wrong)} of {compared} wrong")
+        """Either a whole subscription is mute or REST is not what it seems: one book's fresh one tells, for
+        this slice and for those that wait for it."""
+        if self._trial.locked():
+            async with self._trial:
+                pass
+            if self._confirmed():
+                third = await self._compare(list(wrong))
+                self._condemn_all(wrong, third)
+                return
+            # Not one trial after another: the next round tries again.
+        elif self._confirmed():
+            self._condemn_all(wrong, wrong)
             return
+        elif self._clock.monotonic() >= self._doubted_until:
+            async with self._trial:
+                await self._try(wrong, compared)
+            return
+        self._doubt(f"{len(wrong)} of {compared} wrong")
+
+    async def _try(self, wrong: Mapping[str, str], compared: int) -> None:
         # A quiet book will hardly change by itself just now.
         activity = self._group.activity
         tried = min(wrong, key=lambda asset: (wrong[asset] != "silent", activity.get(asset, 0)))
-        self._trying = True
-        try:
-            third = await self._compare(list(wrong), condemned=(tried, _why(wrong[tried])))
-        finally:
-            self._trying = False
-        found = third.get(tried)
-        silent = wrong[tried] == "silent"
+        third = await self._compare(list(wrong), condemned=(tried, _why(wrong[tried])))
+        found = third.pop(tried, None)
         # Another book without a message in between: the stream was mute, whatever REST says by now. One that
         # does not come at all is what a dead subscription looks like.
-        if found in ("same", "not_live") or (found == "replaced" and silent):
-            for asset in wrong:
-                if asset != tried and third.get(asset) in _WRONG:
-                    self._condemn(asset, _why(third[asset]))
+        if found in ("same", "not_live") or (found == "replaced" and wrong[tried] == "silent"):
+            self._confirmed_until = self._clock.monotonic() + CONFIRMED_S
+            self._condemn_all(wrong, third)
             return
         if found in ("unfounded", "replaced"):
             self._doubted_until = self._clock.monotonic() + DOUBT_S
         # Anything else proves nothing, for or against: the next round tries again.
         self._doubt(f"{len(wrong)} of {compared} wrong, and {tried} was {found} by its fresh book")
+
+    def _confirmed(self) -> bool:
+        return self._clock.monotonic() < self._confirmed_until
+
+    def _condemn_all(self, assets: Collection[str], verdicts: Mapping[str, str]) -> None:
+        """Those of them that are wrong by the latest comparison."""
+        for asset in assets:
+            verdict = verdicts.get(asset)
+            if verdict in _WRONG:
+                self._condemn(asset, _why(verdict))
 
     def _doubt(self, detail: str) -> None:
         logs.bad_input("aggregator", self._platform, "rest_in_doubt", detail)
