@@ -28,7 +28,10 @@ from wup.sim.service import SimSettings, Simulators
 from wup.venues.registry import VENUES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wup.bus import Message
+    from wup.venues.base import Venue
 
 LOSING = frozenset(["drop", "malformed", "truncate", "reorder", "silence", "mute", "negative", "mixed_array"])
 """Something did not arrive, or not so that it could be read: known by the next frame or transaction."""
@@ -38,18 +41,22 @@ OTHER = """
     strings_for_arrays empty_optional late_trade tick_change new_market
 """
 SECONDS = 3.0
-EXCUSED_US = {"kalshi": 50_000, "polymarket": 2_500_000}
-"""Engine time after a loss in a market to which its book may differ: the next frame of the sid tells, or
-the next transaction and two seconds where a trade is late. Not this machine's time, which may be slow."""
+BOOKLESS = frozenset(["trade", "best"])
+"""Frames that hold nothing of a book: their loss excuses no difference."""
+GRACE_US = {"kalshi": None, "polymarket": 500_000}
+"""How long a book may differ after the asset's first engine time since a loss: not at all where the next
+frame of the subscription shows it (a time after the loss has then been read), and as long as a transaction
+may stay open, with what a busy machine adds, where the next transaction does."""
 HEALED_S = 30.0
-"""Generous for a busy machine; what it took is in the figures."""
+"""Generous for a busy machine; what it took is in the figures, and judged there."""
 
 
 class SocketRun:
-    """One seed."""
+    """One seed; `read`: the venues as the normalizer reads them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, read: Mapping[str, Venue] = VENUES) -> None:
         self.seed = seed
+        self.read = read
         self.rng = random.Random(f"sockets/{seed}")
         self.simulators = Simulators(SimSettings(sim_seed=seed, sim_rate=120))
         self.assets = {
@@ -60,6 +67,9 @@ class SocketRun:
         self.reader = Reader()
         self.news = asyncio.Event()
         self.stamps: dict[str, int | None] = {}
+        # Per asset, for each loss that may not be known yet: when it was, and the first engine time after it.
+        self.losses: dict[str, list[list[int | None]]] = {asset: [] for asset in self.assets}
+        self.looked = dict.fromkeys(self.simulators.exchanges, 0)
         self.figures: Counter[str] = Counter()
         self.proven: set[str] = set()
         self.wrong: list[str] = []
@@ -74,6 +84,10 @@ class SocketRun:
             if self.stamps.get(asset) != stamp:
                 self.compare(asset)
             self.stamps[asset] = stamp
+            self.lost()
+            for loss in self.losses.get(asset, ()):
+                if loss[1] is None and stamp is not None and stamp > (loss[0] or 0):
+                    loss[1] = stamp
             self.figures["resyncs"] += fields.get("state") == "resync"
         self.reader.take(message.subject, message.payload)
         self.reader.messages.clear()
@@ -88,26 +102,40 @@ class SocketRun:
         if truth is None:
             return
         self.figures["compared"] += 1
+        self.lost()
+        excused = self.excused(asset, stamp)
+        self.figures["strict"] += not excused
         if self.reader.books[asset] == truth:
             self.proven.add(asset)
             return
-        if self.lost(asset, stamp):
+        if excused:
             self.figures["not_known_yet"] += 1
         else:
             done = self.simulators.exchanges[self.assets[asset]].menu.done
-            self.wrong.append(
-                f"{asset} at {stamp}: {[(d.kind, d.assets, stamp - d.at_us) for d in done[-5:]]}"
-            )
+            last = [(d.kind, d.frame, d.assets, d.at_us - stamp) for d in done[-8:]]
+            self.wrong.append(f"{asset} at {stamp}: {last}")
 
-    def lost(self, asset: str, stamp: int) -> bool:
-        """Was something of this very market lost so shortly before that nothing has told of it yet?"""
-        platform = self.assets[asset]
-        exchange = self.simulators.exchanges[platform]
-        for fault in reversed(exchange.menu.done[-1000:]):
-            if fault.kind in LOSING and stamp - fault.at_us < EXCUSED_US[platform]:
-                markets = [exchange.market_of(named) for named in fault.assets]
-                if any(market is not None and market.listing.assets[0] == asset for market in markets):
-                    return True
+    def lost(self) -> None:
+        """Note what has not arrived, or not so that it could be read, since the last look."""
+        for platform, exchange in self.simulators.exchanges.items():
+            done = exchange.menu.done
+            for fault in done[self.looked[platform] :]:
+                if fault.kind in LOSING and fault.frame not in BOOKLESS:
+                    for named in fault.assets:
+                        market = exchange.market_of(named)
+                        asset = market.listing.assets[0] if market is not None else named
+                        if asset in self.losses:
+                            self.losses[asset].append([fault.at_us, None])
+            self.looked[platform] = len(done)
+
+    def excused(self, asset: str, stamp: int) -> bool:
+        """Is there a loss of this asset that nothing has shown yet?"""
+        grace_us = GRACE_US[self.assets[asset]]
+        for at_us, first_us in self.losses[asset]:
+            if at_us is not None and stamp <= at_us:
+                return True
+            if grace_us is not None and (first_us is None or stamp <= first_us + grace_us):
+                return True
         return False
 
     def truth(self, asset: str, at_us: int | None) -> tuple[dict[str, str], dict[str, str]] | None:
@@ -185,7 +213,7 @@ class SocketRun:
             own = {key: value for key, value in overrides.items() if key in venue.settings.model_fields}
             venues[name] = (venue, load(venue.settings, **own))
         mapping = table(*((platform, asset, self.market(asset)) for asset, platform in self.assets.items()))
-        normalizer = NormalizerService(bus, clock, "n", table=mapping)
+        normalizer = NormalizerService(bus, clock, "n", table=mapping, venues=self.read)
         aggregator = Aggregator(bus, venues, clock, random.Random(self.seed))
         await bus.subscribe(subjects.NORMALIZED_ALL, self.take)
         await normalizer.start()

@@ -60,6 +60,23 @@ class GapsIgnored(KalshiNormaliser):
             super()._doubt(tickers, why, now_us, out)
 
 
+class GapsLate(KalshiNormaliser):
+    """Rule 15 broken: a gap in the sequence makes its books doubtful a second later."""
+
+    def _doubt(self, tickers: Iterable[str], why: str, now_us: int, out: list[Output]) -> None:
+        if why == "seq_gap":
+            self.__dict__.setdefault("late", []).append((now_us + 1_000_000, list(tickers)))
+        else:
+            super()._doubt(tickers, why, now_us, out)
+
+    def timer(self, now_us: int) -> list[Output]:
+        out = super().timer(now_us)
+        late = self.__dict__.setdefault("late", [])
+        while late and late[0][0] <= now_us:
+            super()._doubt(late.pop(0)[1], "seq_gap", now_us, out)
+        return out
+
+
 class OldBooksProtected(KalshiNormaliser):
     """Rule 14 broken: a snapshot that nobody asked for does not replace the book."""
 
@@ -97,12 +114,20 @@ def without_hashes(settings: Any) -> Any:
     ("platform", "broken"),
     [
         ("kalshi", dataclasses.replace(VENUES["kalshi"], normaliser=GapsIgnored)),
+        ("kalshi", dataclasses.replace(VENUES["kalshi"], normaliser=GapsLate)),
         ("kalshi", dataclasses.replace(VENUES["kalshi"], normaliser=OldBooksProtected)),
         ("kalshi", dataclasses.replace(VENUES["kalshi"], normaliser=SizesMisread)),
         ("polymarket", dataclasses.replace(VENUES["polymarket"], session=without_hashes)),
         ("polymarket", dataclasses.replace(VENUES["polymarket"], normaliser=TokensConfused)),
     ],
-    ids=["gaps ignored", "old books protected", "sizes misread", "hashes ignored", "tokens confused"],
+    ids=[
+        "gaps ignored",
+        "gaps late",
+        "old books protected",
+        "sizes misread",
+        "hashes ignored",
+        "tokens confused",
+    ],
 )
 def test_the_run_finds_a_broken_adapter(platform: str, broken: Venue) -> None:
     """With one rule broken on purpose the same run fails: it can tell."""
