@@ -120,9 +120,10 @@ def test_a_loss_in_a_halt_comes_back_as_a_halt() -> None:
 
 
 def test_an_order_placed_after_the_halt_proves_its_end() -> None:
-    """`activated` is told once and may be lost. Two seconds of venue time after the halt a growing book
-    proves that trading goes on: while it is paused orders can be cancelled, never placed. So it does on a
-    connection that was opened later, and each repetition of the halt counts from its own time."""
+    """`activated` is told once and may be lost. A book that grows two seconds of venue time after the first
+    growth that was read since the halt proves that trading goes on: while it is paused orders can be
+    cancelled, never placed, and the first may have been on its way. So it does on a connection that was
+    opened later, and each repetition of the halt begins anew."""
     for reconnect in (False, True):
         feed = halted()
         if reconnect:
@@ -134,8 +135,21 @@ def test_an_order_placed_after_the_halt_proves_its_end() -> None:
         feed.frame("kalshi", life("deactivated", 2 - reconnect), name)
         feed.frame("kalshi", delta(A, seq + 2, "yes", "0.2000", "1.00", ts_ms=FRAME_MS + 6_999), name)
         assert feed.reader.state[A] == "halted"
-        feed.frame("kalshi", delta(A, seq + 3, "yes", "0.2000", "2.00", ts_ms=FRAME_MS + 7_000), name)
+        feed.frame("kalshi", delta(A, seq + 3, "yes", "0.2000", "2.00", ts_ms=FRAME_MS + 8_998), name)
+        feed.frame("kalshi", delta(A, seq + 4, "yes", "0.2000", "0.00", ts_ms=FRAME_MS + 9_998), name)
+        assert feed.reader.state[A] == "halted"
+        feed.frame("kalshi", delta(A, seq + 5, "yes", "0.2000", "2.00", ts_ms=FRAME_MS + 8_999), name)
         assert feed.reader.state[A] == "live"
+
+
+def test_an_order_from_before_the_halt_does_not_end_it() -> None:
+    """A halt may be told on a connection whose books were quiet for long, before the last orders from
+    before it are read: they prove nothing."""
+    feed = started()
+    feed.frame("kalshi", delta(A, 3, "yes", "0.4000", "1.00", ts_ms=FRAME_MS))
+    feed.frame("kalshi", life("deactivated", 1))
+    feed.frame("kalshi", delta(A, 4, "yes", "0.4000", "1.00", ts_ms=FRAME_MS + 9_000))
+    assert feed.reader.state[A] == "halted"
 
 
 def test_without_any_time_before_the_halt_the_first_one_after_it_counts() -> None:
@@ -275,7 +289,8 @@ def test_what_may_have_been_missed_is_asked_for() -> None:
     feed.frame("kalshi", life("deactivated", 2))
     feed.frame("kalshi", life("deactivated", 3))
     assert news() == [("kalshi", (A,))]
-    feed.frame("kalshi", delta(A, 6, "yes", "0.4000", "1.00", ts_ms=FRAME_MS + 3_000))
+    for seq, ts_ms in ((6, FRAME_MS + 3_000), (7, FRAME_MS + 5_000)):
+        feed.frame("kalshi", delta(A, seq, "yes", "0.4000", "1.00", ts_ms=ts_ms))
     assert news() == [("kalshi", (A,))]
     feed.frame("kalshi", life("deactivated", 4))
     feed.frame("kalshi", life("activated", 5))
@@ -283,9 +298,13 @@ def test_what_may_have_been_missed_is_asked_for() -> None:
     assert news() == [("kalshi", (A,)), ("kalshi", (A,))]
     feed.frame("kalshi", life("created", 8))
     assert news() == everything
-    feed.frame("kalshi", error(10, sid=1, seq=7))
+    feed.frame("kalshi", error(10, sid=1, seq=8))
     assert news() == []
-    feed.frame("kalshi", error(10, sid=3, seq=9))
+    feed.frame("kalshi", life("deactivated", 9, ""))
+    assert news() == everything
+    feed.frame("kalshi", b'{"type":"market_lifecycle_v2","sid":3,"seq":10,"msg":{"market_tick')
+    assert news() == everything
+    feed.frame("kalshi", error(10, sid=3, seq=11))
     assert news() == everything
     feed.lose()
     feed.record("marks", "kalshi", "c1", {"open": {}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from venues.kal import FRAME_MS, A, B, delta, error, ok, raw, snapshot, subscribed
+from venues.kal import A, B, delta, error, ok, raw, snapshot, subscribed
 from venues.shown import Shown
 from wup.config import load
 from wup.model import Instrument
@@ -210,13 +210,13 @@ def test_a_book_frame_without_a_market_makes_all_doubtful() -> None:
 
 def test_halts_are_told_and_the_book_goes_on() -> None:
     """A halt is about the market and not about the book, which goes on with its own frames; who reads is told
-    with the latest time known, also of markets whose books come on another connection."""
+    with the frame's own time, if it has one, also of markets whose books come on another connection."""
     shown = started()
     shown.frame(life(B, "deactivated", is_deactivated=True))
     assert shown.statuses == [StatusTold(B, "halted", "halted")]
     shown.frame(delta(A, 3, "yes", "0.4000", "1.00"))
     told = shown.frame(life(A, "deactivated", is_deactivated=True))
-    assert told == [StatusTold(A, "halted", "halted", venue_us=FRAME_MS * 1000)]
+    assert told == [StatusTold(A, "halted", "halted")]
     (placed,) = shown.frame(delta(A, 4, "yes", "0.4000", "1.00"))
     (cancelled,) = shown.frame(delta(A, 5, "yes", "0.4000", "-3.00"))
     assert isinstance(placed, BookChanged)
@@ -224,7 +224,10 @@ def test_halts_are_told_and_the_book_goes_on() -> None:
     assert (placed.placed, cancelled.placed) == (True, False)
     assert shown.book(A)[0][0] == ("0.4", "4")
     (back,) = shown.frame(life(A, "activated", is_deactivated=False))
-    assert back == StatusTold(A, "open", "leg_snapshot", venue_us=FRAME_MS * 1000)
+    assert back == StatusTold(A, "open", "leg_snapshot")
+    # A step of a market's life that we do not know may be one too: the catalogue is asked.
+    assert ListingChanged(A, None) in shown.frame(life(A, "paused"))
+    assert shown.bad == ["unknown_type"]
     other = reader()
     other.frame(life(A, "deactivated"))
     assert other.statuses == [StatusTold(A, "halted", "halted")]

@@ -92,8 +92,9 @@ class Statuses:
         if held.status == status:
             held.result = result or held.result
             held.listed = held.listed or listed
-            if venue_us is not None:
-                held.venue_us = venue_us if held.venue_us is None else max(held.venue_us, venue_us)
+            if venue_us is not None or not listed:
+                # Told once more: what came before proves nothing any longer.
+                held.venue_us = venue_us
         if held.fields() != before:
             self._told(key, held)
         return held
@@ -115,7 +116,7 @@ class Statuses:
         if held is None or held.status != "halted" or venue_us is None:
             return False
         if held.venue_us is None:
-            # Nothing with a time came before the halt: it is not later than this.
+            # No time was told with the halt: it is hardly later than this, which may have been on its way.
             held.venue_us = venue_us
             self._told(key, held)
         return venue_us >= held.venue_us + RESUMED_US

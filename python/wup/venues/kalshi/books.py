@@ -61,8 +61,6 @@ class KalshiBooks:
         self._due: dict[str, Market] = {}
         # A whole book came that makes sense in the other price mode only (rule 6).
         self._misread = False
-        # The latest of the venue's times on this connection: time that a replay has too.
-        self._latest_us = 0
 
     def _expect(self, tickers: Iterable[str], now_us: int) -> None:
         for ticker in tickers:
@@ -150,10 +148,8 @@ class KalshiBooks:
             out.append(BadInput("bad_level", str(error), ticker))
             self._doubt((ticker,), "gap", now_us, out)
             return
-        if venue_us is not None and venue_us > self._latest_us:
-            self._latest_us = venue_us
         # While trading is paused orders can be cancelled, never placed (section 5).
-        placed = delta[0] != "-"
+        placed = delta[0] != "-" and (delta[0] != "0" or delta.strip("0.") != "")
         if crossed or market.held:
             market.held[(side, price)] = size
             if crossed:
@@ -219,7 +215,8 @@ class KalshiBooks:
             out.append(StatusTold(ticker, "closed", event.why, event.result))
         else:
             status: Literal["open", "halted"] = "halted" if event.state == "halted" else "open"
-            out.append(StatusTold(ticker, status, event.why, venue_us=self._latest_us or None))
+            # Not the latest time of the books: it may be long before this frame's.
+            out.append(StatusTold(ticker, status, event.why, venue_us=event.venue_us))
 
     def timer(self, now_us: int) -> list[Output]:
         """Missing books, unanswered repairs, and books crossed for too long."""

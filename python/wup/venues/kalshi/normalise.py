@@ -114,6 +114,8 @@ class KalshiNormaliser(KalshiBooks):
                     self._doubt((error.asset_id,), "gap", now_us, out)
                 else:
                     self._doubt(self._of(stream), "gap", now_us, out)
+            else:
+                self._missed(stream, out)
             return out
         for event in events:
             if isinstance(event, Increment):
@@ -184,10 +186,12 @@ class KalshiNormaliser(KalshiBooks):
         numbered = _RAW_SEQUENCE.search(raw)
         if numbered and not self._track(int(numbered[1]), int(numbered[2]), raw, now_us, out):
             return
+        sid = int(numbered[1]) if numbered else None
+        self._missed(sid, out)
         if ticker in self._markets:
             self._doubt((ticker,), "gap", now_us, out)
         else:
-            self._doubt(self._of(int(numbered[1]) if numbered else None), "gap", now_us, out)
+            self._doubt(self._of(sid), "gap", now_us, out)
 
     def _other(self, event: VenueEvent, sid: int | None, now_us: int, out: list[Output]) -> None:
         if isinstance(event, Snapshot):
@@ -251,7 +255,10 @@ class KalshiNormaliser(KalshiBooks):
             about = body.get("additional_metadata")
             named = about.get("event_ticker") if isinstance(about, dict) else None
             out.append(ListingChanged(ticker, _text(named), new=True))
-        elif step in _RELISTED and ticker in self._instruments:
+        elif ticker in self._instruments:
+            if step not in _RELISTED:
+                # It may mean that the market is not open: the catalogue is asked.
+                out.append(BadInput("unknown_type", f"market_lifecycle_v2 {step!r}"[:120], ticker))
             out.append(ListingChanged(ticker, None))
 
     def _ended(self, sid: int | None, now_us: int, out: list[Output]) -> None:
