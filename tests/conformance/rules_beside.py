@@ -1,13 +1,12 @@
-"""The rules beside the conversation: between the stages (wire.md section 2) and HTTP (section 5).
-
-Section 6, recordings, is held by tests/recorder and tests/replay.
-"""
+"""The rules beside the conversation: between the stages (wire.md section 2), HTTP (section 5) and recordings
+(section 6)."""
 
 from __future__ import annotations
 
 from conformance.rule import Rule
 
 _A = "aggregator/test_aggregator.py::test_"
+_P = "replay/test_player.py::test_"
 _N = "normalizer/test_engine.py::test_"
 _NS = "normalizer/test_service.py::test_"
 _O = "orderbook/test_service.py::test_"
@@ -119,6 +118,27 @@ BESIDE: tuple[Rule, ...] = (
         "orderbook/test_openapi.py::test_live_answers_are_what_the_document_says",
         _E + "openapi_is_served",
         _SH + "h1_served_documents_are_obeyed",
+    ),
+    _rule(
+        "6.log",
+        "verdicts, mapping changes and closes come from the log",
+        _P + "verdicts_and_closes_come_from_the_log",
+    ),
+    _rule(
+        "6.timers",
+        "a log without verdicts runs its timers on rx_us",
+        _P + "without_verdicts_deadlines_run_on_receive_times",
+    ),
+    _rule(
+        "6.identity",
+        "live and replay are the same but for their clocks",
+        _P + "live_and_replay_are_compared_without_their_clocks",
+        "replay/test_identity.py::test_replay_of_a_live_run_is_identical",
+    ),
+    _rule(
+        "6.catalog",
+        "the tokens of one market share one book",
+        "replay/test_commands.py::test_a_catalog_file_makes_one_book_of_two_tokens",
     ),
     _rule("5.asyncapi", "AsyncAPI served and true of live frames", _D + "live_frames_obey_the_document"),
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.desk import Calls, Client, Desk, table, verify
+from wup.clock import SYSTEM_CLOCK
 from wup.gateway import Limits, chores, reading
 from wup.gateway.stream import Stream
 
@@ -58,6 +59,32 @@ async def test_no_turn_of_the_loop_does_all_of_a_large_operation(monkeypatch: py
     desk.hub.chores._room = 1_000_000
     unsliced, _ = await large(desk)
     assert unsliced.most > 5 * MOST
+
+
+async def test_a_first_subscribe_under_way_is_one() -> None:
+    """Who asked in time is not closed for the time that the answer takes."""
+    desk = Desk(Limits(ws_books=10_000))
+    desk.map(*table(BOOKS))
+    client = Client(desk)
+    client.op("subscribe", "1", books=[">"])
+    client.session.check(SYSTEM_CLOCK.monotonic() + 31)
+    assert client.closed is None
+    await desk.settled()
+    assert client.answered("1") == "subscribed"
+
+
+async def test_a_fault_of_ours_closes_and_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that nothing would answer any more is told so: 1011."""
+    desk = Desk(Limits())
+    client = Client(desk)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(client.session, "_answer", fails)
+    client.op("list", "1")
+    await desk.settled()
+    assert client.closed == 1011
 
 
 async def test_what_waits_is_left_in_the_socket() -> None:

@@ -164,7 +164,12 @@ class Session:
             self._inbox_bytes -= len(data)
             yield 1 + len(data) // _BYTES_A_BOOK
             if not self.ended:
-                yield from self._answer(data, allowed)
+                try:
+                    yield from self._answer(data, allowed)
+                except Exception as error:
+                    # Nothing would read this client any more.
+                    self.broken(error)
+                    return
         self._inbox_bytes = 0
         self._busy = False
         if self.held:
@@ -325,7 +330,8 @@ class Session:
                     return
             elif not self._in_force():
                 return
-        if not self._reading.ever and now - self._opened > limits.ws_first_subscribe_s:
+        # One that is being dealt with, over many turns, may be it.
+        if not self._reading.ever and not self._busy and now - self._opened > limits.ws_first_subscribe_s:
             self._close(4408, "no subscribe")
             return
         box = self.box
