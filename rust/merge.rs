@@ -147,6 +147,10 @@ impl Book {
         // The verdict was ours, so the producer does not know that a snapshot is needed afterwards.
         let leg = self.leg(leg);
         leg.wants_snapshot |= matches!(leg.state, LegState::Down | LegState::Resync | LegState::Syncing);
+        if leg.state == LegState::Down {
+            // Its producer is gone. The next may have a clock that stands behind, and so a smaller epoch.
+            leg.epoch = None;
+        }
         ask
     }
 

@@ -317,3 +317,45 @@ async def test_the_reserve_is_in_redis_before_the_first_epoch(redis_url: str) ->
             assert reserve > SYSTEM_CLOCK.now_us() // 1000
     assert lasts[1] > lasts[0] + EPOCHS_AHEAD_MS // 2
     await client.aclose()
+
+
+async def test_a_successor_under_the_same_name_speaks_for_itself_only() -> None:
+    """A container's process comes back under its old name: what it does not show in time was the dead one's
+    and goes `down`, however often it marks; what it has shown stays."""
+    async with Feed() as feed:
+        await feed.start(table(K, H))
+        for one in (K, H):
+            feed.book(one, [["0.52", "500"]], [])
+        marks(feed, "kalshi", "same", feed.epoch, {K.asset_id: 1, H.asset_id: 1})
+        feed.epoch += 7_000
+        for second in range(4):
+            feed.clock.advance(1.0)
+            marks(feed, "kalshi", "same", feed.epoch, {})
+            if second == 1:
+                feed.book(H, [["0.51", "3"]], [])
+            feed.service.tick()
+        assert feed.service.store.book(BOOK).state == "down"
+        assert feed.service.store.book(OTHER).state == "live"
+
+
+@pytest.mark.parametrize("name", ["same", "other"])
+async def test_a_successor_whose_clock_was_set_back_is_believed_after_the_silence(name: str) -> None:
+    """A normalizer that starts with a smaller epoch than its dead predecessor: the legs go `down` with the
+    silence, and its snapshots are taken from then on."""
+    async with Feed() as feed:
+        await feed.start(table(K))
+        feed.book(K, [["0.52", "500"]], [])
+        marks(feed, "kalshi", "same", feed.epoch, {K.asset_id: 1})
+        feed.epoch -= 30_000
+        for _ in range(4):
+            feed.clock.advance(1.0)
+            marks(feed, "kalshi", name, feed.epoch, {K.asset_id: 1})
+            feed.service.tick()
+        assert feed.service.store.book(BOOK).state == "down"
+        feed.book(K, [["0.51", "3"]], [])
+        book = feed.service.store.book(BOOK)
+        assert (book.state, str(book.bids[0].price), len(book.bids)) == ("live", "0.51", 1)
+        marks(feed, "kalshi", name, feed.epoch, {K.asset_id: 1})
+        feed.clock.advance(2.0)
+        feed.service.tick()
+        assert feed.service.store.book(BOOK).state == "live"

@@ -122,6 +122,10 @@ impl Asset {
     pub fn judged(&mut self, state: State) {
         if self.state != State::Closed || !matches!(state, State::Syncing | State::Resync | State::Down) {
             self.verdict(state);
+            if self.state == State::Down {
+                // The producer is gone, and the next one may begin with a smaller epoch.
+                self.last = None;
+            }
         }
     }
 

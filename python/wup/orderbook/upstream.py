@@ -47,6 +47,16 @@ class Upstream:
         entry = self._instances.get((platform, instance))
         if entry is None:
             entry = self._instances[platform, instance] = _Instance(epoch, now)
+        elif epoch < entry.epoch:
+            # Left over from a dead process, or a successor whose clock was set back: it is known once the
+            # one of before is silent.
+            return
+        elif epoch > entry.epoch:
+            # Another process under the same name, as after a restart in a container: it speaks for what it
+            # says itself. What it does not take over in time was the dead one's.
+            for asset in entry.assets - named:
+                self._unmarked.setdefault((platform, asset), now)
+            entry.assets.clear()
         entry.epoch, entry.heard = epoch, now
         self._gone.pop(platform, None)
         for asset in named:
