@@ -1,4 +1,4 @@
-"""The rules of the wire contract, and the tests that hold them: sections 1, 3 and 4 here, 2 and 5 beside.
+"""The rules of the wire contract, and the tests that hold them: sections 1, 3 and 4 here, 2, 5 and 6 beside.
 
 A key is the section, the rule's number there, and a letter for each sentence of it that can be tested alone.
 Rules without a number have a word. Tests are named from tests/ on.

@@ -146,6 +146,27 @@ def feeds() -> list[Message]:
             ],
         ),
         (
+            "a snapshot of one stream leaves another of the same book to be asked for",
+            [
+                _subscribe(ALL),
+                _subscribe(ALL, name="b", **shaped),
+                {"say": _snapshot()},
+                {"say": _snapshot(**shaped)},
+                _then(
+                    {"say": {**hurt, **shaped}},
+                    *(f"a snapshot {A}", f"b snapshot {A}", f"b lost:broken {A}"),
+                ),
+                _then({"say": _snapshot(seq=3, why="resync")}, f"a snapshot {A}"),
+                _then(
+                    {"pass_ms": 1_000},
+                    ops=[{"op": "subscribe"}, {"op": "subscribe"}, {"op": "resync", "books": [A]}],
+                    books={A: False},
+                ),
+                _then({"say": _snapshot(seq=3, why="resync", **shaped)}, f"b snapshot {A}", books={A: True}),
+                _then({"pass_ms": 20_000}, ops=[]),
+            ],
+        ),
+        (
             "a refusal that does not say which book leaves all to be asked for again",
             [
                 _subscribe(ALL),
@@ -173,12 +194,15 @@ def feeds() -> list[Message]:
                 _then(
                     {"pass_ms": 12_000},
                     books={A: False, B: True},
-                    ops=[{"op": "subscribe"}, {"op": "subscribe"}, {"op": "list", "match": ALL}],
-                ),
+                    ops=[{"op": "subscribe"}, {"op": "subscribe"}],
+                ),  # one came: the gateway is not asked while it brings them
+                _then({"pass_ms": 10_000}, books={A: False, B: True}, ops=[{"op": "list", "match": ALL}]),
                 _then(
                     {"answer": {"type": "books", "books": [], "next": None}}, books={A: False, B: True}
                 ),  # it knows none yet
                 _then({"pass_ms": 25_000}, ops=[{"op": "list", "match": ALL}]),
+                _then({"answer": {"type": "books"}}, books={A: False, B: True}),  # nothing of a list
+                _then({"pass_ms": 45_000}, ops=[{"op": "list", "match": ALL}]),
                 _then(
                     {"answer": {"type": "books", "books": rows, "next": None}},
                     f"a removed:unknown_book {A}",

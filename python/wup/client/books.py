@@ -28,6 +28,7 @@ class Books:
         self.held: dict[StreamKey, LiveBook] = {}
         self.shaped = False
         """Was a stream with options ever asked for? Only then may a message be one's."""
+        self._streams: dict[str, list[LiveBook]] = {}  # what is held, by book
         self._routes = routes
         self._stats = stats
         self._repair = Repair(operations, self._unknown)
@@ -63,6 +64,7 @@ class Books:
             if kind != "snapshot":
                 return  # on its way when we unsubscribed
             book = self.held[key] = LiveBook(*key)
+            self._streams.setdefault(book_id, []).append(book)
         was_exact = book.exact
         try:
             verdict = book.mirror.apply(message)
@@ -91,7 +93,8 @@ class Books:
         body: dict[str, Any] = orjson.loads(message)
         is_snapshot = kind == "snapshot"
         over = not is_snapshot and is_last(body)
-        if is_snapshot:
+        # A resync is for every stream of the book: one that is right says nothing of the others.
+        if is_snapshot and all(stream.exact for stream in self._streams[key[0]]):
             self._repair.done(key[0])
         book.title = body.get("title", book.title)
         book.label = body.get("label", book.label)
@@ -151,7 +154,10 @@ class Books:
         self._departures.gone(key)
         for subscription in self._routes.stream(key) if readers is None else readers:
             subscription.put(Event("removed", book, message, why=why))
-        if not any(same[0] == key[0] for same in self.held):
+        streams = self._streams[key[0]]
+        streams.remove(book)
+        if not streams:
+            del self._streams[key[0]]
             self._repair.drop(key[0])
 
     def _unknown(self, book_id: str) -> None:

@@ -76,7 +76,10 @@ class Departures:
         """Ask which books there are while some do not come: the others are over."""
         delay = _CENSUS_S
         while self._unheard:
+            before = len(self._unheard)
             await asyncio.sleep(delay)
+            if len(self._unheard) < before:
+                continue  # they are coming: a question would only add to what the gateway has to do
             delay = min(2 * delay, _CENSUS_MAX_S)
             patterns = {pattern for key in self._unheard for pattern in self._routes.patterns(key)}
             try:

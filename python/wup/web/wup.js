@@ -1042,9 +1042,12 @@ export class Feed extends EventTarget {
     const verdict = book.apply(message);
     if (verdict === "exact") {
       if (message.type === "snapshot") {
-        this.#doubtful.delete(book.id);
-        this.#resyncMs = RESYNC_MS;
         this.#attempt = 0;
+        // A resync is for every stream of the book: one that is right says nothing of the others.
+        if (this.#byId.get(book.id).every((stream) => stream.exact)) {
+          this.#doubtful.delete(book.id);
+          this.#resyncMs = RESYNC_MS;
+        }
       }
       const over = isLast(message);
       if (message.legs !== undefined && !over) {
@@ -1176,10 +1179,13 @@ export class Feed extends EventTarget {
 
   /** While books that were held do not come on a new connection: which are there? The others are over. */
   #census(delay) {
-    const again = () => {
-      if (this.#up && this.#unheard.size > 0) this.#census(Math.min(2 * delay, CENSUS_MAX_MS));
+    const again = (wait) => {
+      if (this.#up && this.#unheard.size > 0) this.#census(wait);
     };
+    const before = this.#unheard.size;
     this.#censusTimer = this.#timers.setTimeout(async () => {
+      // They are coming: a question would only add to what the gateway has to do.
+      if (this.#unheard.size < before) return again(delay);
       const patterns = new Set();
       for (const key of this.#unheard) {
         const { id } = this.books.get(key);
@@ -1192,10 +1198,11 @@ export class Feed extends EventTarget {
         if (known.size > 0) {
           for (const key of [...this.#unheard]) if (!known.has(this.books.get(key).id)) this.#remove(key, "unknown_book");
         }
-      } catch (error) {
-        if (!(error instanceof Refused)) return; // disconnected: the next connection asks by itself
+      } catch {
+        if (!this.#up) return; // the next connection asks by itself
+        // Refused, or an answer like no other.
       }
-      again();
+      again(Math.min(2 * delay, CENSUS_MAX_MS));
     }, delay);
   }
 
