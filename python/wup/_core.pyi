@@ -49,6 +49,7 @@ __all__ = [
     "mirror_message",
     "parse_micro",
     "polymarket_frame",
+    "recorded_frame",
     "salt",
     "unmapped_aggregate",
 ]
