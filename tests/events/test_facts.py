@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mapping.files import aggregate, leg, market, venue_event, venue_market
 from orderbook.feeding import Feed
-from wup.mapping.catalogue import FactChange, dated
+from wup.mapping.catalogue import FactChange, VenueEventRecord, dated
 from wup.mapping.compile import Compiler
 from wup.mapping.file import read
 from wup.mapping.records import event_record, read_event
@@ -35,6 +35,32 @@ def test_facts_carry_the_date_of_their_last_change() -> None:
         third = dated(replace(EVENT, markets=(again,), fetched_us=AT + 3 + number), third)
     assert len(third.markets[0].changes) == 8
     assert third.markets[0].changes[-1] == FactChange(AT + 22, "tick", "0.19", "0.20")
+
+
+def test_a_status_is_dated_by_the_question_that_found_it_changed() -> None:
+    """No date while a market never had another status; a change has the time of its question, and for a
+    minute each further answer that says the same dates it anew, for the first may have lain in a cache. The
+    date reaches the leg of the table."""
+
+    def said(status: str, at: int) -> VenueEventRecord:
+        changed = replace(EVENT.markets[0], status=status)
+        return replace(EVENT, markets=(changed,), fetched_us=AT + at * 1_000_000)
+
+    event, compiler = None, Compiler()
+    for at, status, date in (
+        (0, "open", None),
+        (10, "open", None),
+        (20, "halted", 20),
+        (25, "open", 25),
+        (40, "open", 40),
+        (101, "open", 40),
+        (102, "open", 40),
+    ):
+        event = dated(said(status, at), event)
+        event, _ = read_event(event_record(event).encode())
+        compiler.set_event(event)
+        (leg,) = compiler.table(1).legs
+        assert leg.status_us == (None if date is None else AT + date * 1_000_000), (at, status)
 
 
 def test_dates_survive_storage() -> None:

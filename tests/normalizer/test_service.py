@@ -162,7 +162,7 @@ async def test_statuses_are_told_and_asked_for(buses: tuple[Bus, Bus]) -> None:
         assert kinds == ["open", "frame", "status", "frame", "status", "frame", "status"]
         told = {"asset": A, "by": "n1"}
         assert [fields for _, fields in records if fields.get("by") == "n1"] == [
-            {**told, "status": "halted", "why": "halted"},
+            {**told, "status": "halted", "why": "halted", "told_us": clock.now_us()},
             {**told, "status": "open"},
         ]
         await inbox.until(lambda: b'{"assets":"all"}' in looks)

@@ -17,6 +17,7 @@ from wup.mapping.table import MappingTable
 from wup.normalizer.statuses import KEPT, Statuses
 from wup.playback.player import Player
 from wup.raw import Meta
+from wup.recorder.records import table_lines
 
 
 def life(kind: str, seq: int, asset: str = A, **fields: object) -> bytes:
@@ -25,11 +26,12 @@ def life(kind: str, seq: int, asset: str = A, **fields: object) -> bytes:
     return raw({"type": "market_lifecycle_v2", "sid": 3, "seq": seq, "msg": message})
 
 
-def listed(word: str | None, version: int) -> MappingTable:
-    """The mapping when the venue's catalogue lists A as `word`."""
+def listed(word: str | None, version: int, asked_us: int | None = START_US + 60_000_000) -> MappingTable:
+    """The mapping when the venue's catalogue lists A as `word`, said when it was asked at `asked_us`."""
     whole = table(K, K2, version=version)
     first, *rest = whole.legs
-    return dataclasses.replace(whole, legs=(dataclasses.replace(first, suspended=word), *rest))
+    first = dataclasses.replace(first, suspended=word, status_us=asked_us)
+    return dataclasses.replace(whole, legs=(first, *rest))
 
 
 def halted() -> Feed:
@@ -185,6 +187,30 @@ def test_the_catalogue_ends_a_halt_that_it_listed_since() -> None:
     assert feed.reader.books[A][0] == {"0.2": "7"}
 
 
+@pytest.mark.parametrize("between", ["told", "lost"])
+def test_a_second_halt_is_not_ended_by_what_the_catalogue_said_before_it(between: str) -> None:
+    """The catalogue's words about a first halt, and about its end, may come after a second halt was told:
+    read late, or out of a cache. Only an answer to a question of 18 s after the last telling ends it, at once
+    when it comes; one without a time never does."""
+    feed = halted()
+    feed.engine.set_table(listed("halted", 2, feed.now_us))
+    if between == "told":
+        feed.frame("kalshi", life("activated", 2))
+    feed.now_us += 4_000_000
+    feed.frame("kalshi", life("deactivated", 3 - (between == "lost")))
+    told_us = feed.now_us
+    version = 3
+    for asked_us in (told_us - 2_000_000, None, told_us + 1_000_000, told_us + 17_999_999):
+        feed.engine.set_table(listed("halted", version, told_us - 3_000_000))
+        feed.engine.set_table(listed(None, version + 1, asked_us))
+        version += 2
+        feed.engine.resync("kalshi", [A], feed.now_us)
+        assert feed.reader.state[A] == "halted"
+    feed.engine.set_table(listed(None, version, told_us + 18_000_000))
+    feed.engine.resync("kalshi", [A], feed.now_us)
+    assert feed.reader.state[A] == "live"
+
+
 def test_a_normalizer_that_starts_in_a_halt_has_the_catalogues_word() -> None:
     """A new process has heard nothing from the venue: a market that its first table lists as halted is
     halted, until the venue's frames or a later table say otherwise."""
@@ -287,6 +313,8 @@ def test_what_may_have_been_missed_is_asked_for() -> None:
     feed.frame("kalshi", life("created", 1))
     assert news() == []
     feed.frame("kalshi", life("deactivated", 2))
+    assert news() == [("kalshi", (A,))]
+    # Told again it may be another halt, of which the answers to the first question know nothing.
     feed.frame("kalshi", life("deactivated", 3))
     assert news() == [("kalshi", (A,))]
     for seq, ts_ms in ((6, FRAME_MS + 3_000), (7, FRAME_MS + 5_000)):
@@ -328,14 +356,14 @@ def test_every_change_of_a_status_is_told() -> None:
     feed.engine.tell_statuses()
     feed.frame("kalshi", life("activated", 3))
     feed.frame("kalshi", life("determined", 4, B, result="no"))
-    why = {"asset": A, "status": "halted", "why": "halted"}
+    why = {"asset": A, "status": "halted", "why": "halted", "told_us": START_US}
     assert told == [
         ("kalshi", A, why),
         ("kalshi", A, {**why, "venue_us": FRAME_MS * 1000}),
         ("kalshi", A, {**why, "venue_us": FRAME_MS * 1000, "listed": True}),
         ("kalshi", A, {**why, "venue_us": FRAME_MS * 1000, "listed": True}),
         ("kalshi", A, {"asset": A, "status": "open"}),
-        ("kalshi", B, {"asset": B, "status": "closed", "why": "resolved", "result": "no"}),
+        ("kalshi", B, {**why, "asset": B, "status": "closed", "why": "resolved", "result": "no"}),
     ]
 
 
@@ -413,6 +441,37 @@ def test_a_replay_of_a_log_with_statuses_is_the_live_run() -> None:
     put("frame", "c1", life("activated", 1))
     assert player.store.book(row[2]).legs["kalshi"]["state"] == "live"  # type: ignore[arg-type]
     assert states[-2:] == ["halted", "live"]
+
+
+def test_a_replay_judges_the_catalogues_word_as_the_live_run_did() -> None:
+    """A log has when a halt was told and when the catalogue was asked: from both alone a replay, also one
+    that begins in the halt, finds that an early word did not end it and a later one did."""
+    player = Player(lambda change: None, timers=lambda: False)
+    told_us = START_US + 1_000_000
+
+    def put(kind: Any, connection: str, payload: bytes | dict[str, Any]) -> None:
+        body = payload if isinstance(payload, bytes) else orjson.dumps(payload)
+        player.record(Meta(kind, "kalshi", connection, told_us, int(kind == "frame")), body)
+
+    def mapped(word: str | None, version: int, asked_us: int | None) -> None:
+        *_, mapping = table_lines(listed(word, version, asked_us), told_us, None)
+        put("mapping", "", mapping)
+
+    def state() -> object:
+        return player.store.book(f"agg.{'0' * 16}.yes").legs["kalshi"]["state"]
+
+    put("start", "", {"epoch": START_US // 1000, "verdicts": True})
+    mapped(None, 1, None)
+    put("status", "", {"asset": A, "status": "halted", "why": "halted", "listed": True, "told_us": told_us})
+    put("open", "c1", {"use_yes_price": False})
+    put("frame", "c1", snapshot(A, 1, LEVELS))
+    assert state() == "halted"
+    for version, (asked_us, shown) in enumerate(
+        ((told_us + 17_999_999, "halted"), (told_us + 18_000_000, "live")), 1
+    ):
+        mapped("halted", 2 * version, told_us)
+        mapped(None, 2 * version + 1, asked_us)
+        assert state() == shown
 
 
 def test_no_more_statuses_than_so_many_are_held() -> None:

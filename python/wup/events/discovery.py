@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from wup import backoff, logs
@@ -257,6 +257,7 @@ class Discovery:
 
     async def _ask(self, slug: str) -> VenueEventRecord:
         before = self.attempts.get(slug)
+        asked_us = self._clock.now_us()
         try:
             event = await self._catalogue.event(slug)
         except EventNotFound as error:
@@ -281,7 +282,8 @@ class Discovery:
         self.breaker.succeeded()
         self._unread.pop(slug, None)
         self._note(slug, "ok", "", before)
-        return event
+        # What was said is true of the time of the question at the earliest.
+        return replace(event, fetched_us=min(event.fetched_us, asked_us))
 
     def _count_unread(self, slug: str) -> None:
         if slug in self._due:

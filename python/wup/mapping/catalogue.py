@@ -64,6 +64,9 @@ class VenueMarket:
     """Since when tick, smallest size, close, fees and result are what they are, as far as was seen."""
     changes: tuple[FactChange, ...] = ()
     """The last changes of these, the oldest first."""
+    status_us: int | None = None
+    """When the venue was asked and answered with this status for the first time after another one, or again
+    within a minute of that, so that a cache's word is followed by a surer one; None: it never had another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,23 @@ def dated(event: VenueEventRecord, before: VenueEventRecord | None) -> VenueEven
     known = {} if before is None else {market.market_id: market for market in before.markets}
     return replace(
         event,
-        markets=tuple(_dated(m, known.get(m.market_id), event.fetched_us) for m in event.markets),
+        markets=tuple(
+            replace(
+                _dated(m, known.get(m.market_id), event.fetched_us),
+                status_us=_status_us(m, known.get(m.market_id), event.fetched_us),
+            )
+            for m in event.markets
+        ),
     )
+
+
+def _status_us(market: VenueMarket, before: VenueMarket | None, now_us: int) -> int | None:
+    if before is None:
+        return None
+    if market.status != before.status:
+        return now_us
+    since_us = before.status_us
+    return now_us if since_us is not None and 0 <= now_us - since_us < _NEW_STATUS_US else since_us
 
 
 def _dated(market: VenueMarket, before: VenueMarket | None, now_us: int) -> VenueMarket:
@@ -138,6 +156,7 @@ def _dated(market: VenueMarket, before: VenueMarket | None, now_us: int) -> Venu
 
 _DATED = ("tick", "min_size", "close_us", "fees", "result")
 _KEPT_CHANGES = 8
+_NEW_STATUS_US = 60_000_000
 
 
 def _facts(market: VenueMarket) -> tuple[str | None, ...]:

@@ -392,6 +392,7 @@ def _venue_member(event: VenueEventRecord, market: VenueMarket, start: Member, a
         fees=market.fees,
         facts_us=market.facts_us,
         changes=market.changes,
+        status_us=market.status_us,
         facts=market.facts,
     )
 

@@ -41,6 +41,9 @@ class Leg:
     """Since when tick, smallest size, close and fees are what they are, as far as was seen."""
     changes: tuple[FactChange, ...] = ()
     """The last changes of these, the oldest first."""
+    status_us: int | None = None
+    """When the venue was asked and answered that the market is open, halted and so on, as it still does;
+    None: it never said anything else."""
 
 
 @dataclass(frozen=True, slots=True)

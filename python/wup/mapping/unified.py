@@ -52,6 +52,7 @@ class Member:
     evidence: Mapping[str, object] | None = None
     settlement: Mapping[str, object] | None = None
     mapping_version: int = 0
+    status_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ def part_of(market: UnifiedMarket) -> Part:
             fees=member.fees,
             facts_us=member.facts_us,
             changes=member.changes,
+            status_us=member.status_us,
         )
         for member in sorted(market.members, key=lambda m: m.place)
         if member.state in ("live", "suspended")

@@ -295,19 +295,27 @@ class Engine:
         """A `status` record: what the venue said before this log began. How a halt ends is in the log itself,
         as it was for who wrote it."""
         asset_id, status, why = fields.get("asset"), fields.get("status"), fields.get("why", "")
-        result, venue_us = fields.get("result"), fields.get("venue_us")
+        result, venue_us, told_us = fields.get("result"), fields.get("venue_us"), fields.get("told_us")
         if (
             not isinstance(asset_id, str)
             or status not in ("open", "halted", "closed")
             or why not in (*STATUS_REASONS, "")
             or not isinstance(result, str | None)
-            or (venue_us is not None and type(venue_us) is not int)
+            or any(time is not None and type(time) is not int for time in (venue_us, told_us))
         ):
             self._bad(meta.platform, "bad_record", f"status {fields!r}"[:120])
         elif status != "open":
             listed = fields.get("listed") is True
             self._showing.hold(
-                meta.platform, asset_id, status, why or status, result, venue_us, now_us, listed=listed
+                meta.platform,
+                asset_id,
+                status,
+                why or status,
+                result,
+                venue_us,
+                now_us,
+                listed=listed,
+                told_us=told_us,
             )
 
     def tell_statuses(self) -> None:

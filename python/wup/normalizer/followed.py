@@ -72,8 +72,8 @@ class Followed:
         """What the venue's catalogue says about halts, as far as it is news.
 
         The stream is quicker. Of a market met for the first time nothing else is known; and a halt is over
-        when the catalogue lists it no more, if it listed it since it was told: its answers come in order, so
-        that this one is about a later time.
+        when the catalogue lists it no more, if it listed it while it was held and was asked so late that no
+        cache could answer for the time before the halt was told (`Status.over_at`).
         """
         asset = self.assets[leg.platform][leg.asset_id]
         status = asset.status
@@ -88,6 +88,7 @@ class Followed:
             leg.suspended is None
             and status is not None
             and status.listed
+            and status.over_at(leg.status_us)
             and self._statuses.opened(leg.platform, leg.asset_id)
         ):
             asset.status = None

@@ -201,7 +201,16 @@ class Showing:
 
     def _told(self, platform: str, said: StatusTold, rx_us: int, now_us: int) -> None:
         if said.status != "open":
-            self.hold(platform, said.asset_id, said.status, said.why, said.result, said.venue_us, now_us)
+            self.hold(
+                platform,
+                said.asset_id,
+                said.status,
+                said.why,
+                said.result,
+                said.venue_us,
+                now_us,
+                told_us=rx_us,
+            )
             return
         asset = self._assets[platform].get(said.asset_id)
         if asset is not None and asset.status is not None and self._opened(asset):
@@ -218,14 +227,17 @@ class Showing:
         now_us: int,
         *,
         listed: bool = False,
+        told_us: int | None = None,
     ) -> None:
         """The market is halted, or at its end, until something else is known; also when said again."""
         asset = self._assets[platform].get(asset_id)
-        if status == "halted" and self._statuses.of(platform, asset_id) is None:
-            # Its end may not be heard: the catalogue is to have listed it, so that it can tell.
+        held = self._statuses.of(platform, asset_id)
+        if status == "halted" and (held is None or held.status == "halted"):
+            # Its end may not be heard: the catalogue is to have listed it, so that it can tell. Said again it
+            # may be another halt, about which it knows nothing yet.
             self._look(platform, (asset_id,))
         held = self._statuses.hold(
-            platform, asset_id, status, why, result=result, venue_us=venue_us, listed=listed
+            platform, asset_id, status, why, result=result, venue_us=venue_us, listed=listed, told_us=told_us
         )
         if asset is None:
             return

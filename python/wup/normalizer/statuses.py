@@ -3,8 +3,8 @@
 A halt, or an end, is told once, on the connection that happened to be open then. It is held here over
 reconnects, moves from one connection to another and changes of the mapping; every change is told as a
 `status` record, so that a recording whose beginning is gone still has it. A halt ends when the venue says so,
-when an order placed after it proves that trading goes on, or when the mapping, which said halted since the
-halt, says so no more. An end has no end.
+when an order placed after it proves that trading goes on, or when the mapping, which said halted while it
+was held, says so no more, by a word that no cache can have kept from before. An end has no end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ RESUMED_US = 2_000_000
 halt was told is older."""
 LISTED_HALT = "halted"
 """The mapping's word for a leg that the venue's catalogue lists as halted (mapping.md section 3)."""
+CACHED_US = 18_000_000
+"""How long after a halt was told the venue's catalogue must have been asked for its word to be about the time
+since: an answer may lie in a cache for some 15 s, and clocks of two machines differ."""
 KEPT = 100_000
 """Markets whose status is held; beyond that those that ended first are forgotten."""
 
@@ -27,10 +30,11 @@ Tell = Callable[[str, str, Mapping[str, Any]], None]
 class Status:
     """A market that is not open.
 
-    `venue_us`: the latest venue time known when it was told. `listed`: the mapping said so too, since then.
+    `venue_us`: the latest venue time known when it was told. `told_us`: wall time when the stream told it
+    last; None: only the mapping did. `listed`: the mapping said so too while it was held.
     """
 
-    __slots__ = ("listed", "result", "status", "venue_us", "why")
+    __slots__ = ("listed", "result", "status", "told_us", "venue_us", "why")
 
     def __init__(
         self,
@@ -39,12 +43,18 @@ class Status:
         result: str | None = None,
         venue_us: int | None = None,
         listed: bool = False,
+        told_us: int | None = None,
     ) -> None:
         self.status = status
         self.why = why
         self.result = result
         self.venue_us = venue_us
         self.listed = listed
+        self.told_us = told_us
+
+    def over_at(self, asked_us: int | None) -> bool:
+        """Is what the catalogue said when it was asked then about the time after the halt was told?"""
+        return self.told_us is None or (asked_us is not None and asked_us >= self.told_us + CACHED_US)
 
     def fields(self) -> dict[str, Any]:
         """As the `status` record has them."""
@@ -54,6 +64,7 @@ class Status:
             "result": self.result,
             "venue_us": self.venue_us,
             "listed": self.listed,
+            "told_us": self.told_us,
         }
 
 
@@ -78,12 +89,13 @@ class Statuses:
         result: str | None = None,
         venue_us: int | None = None,
         listed: bool = False,
+        told_us: int | None = None,
     ) -> Status:
         """The market is halted or closed; said again it only adds what was not known."""
         key = (platform, asset_id)
         held = self._held.get(key)
         if held is None or (held.status == "halted" and status == "closed"):
-            held = self._held[key] = Status(status, why, result, venue_us, listed)
+            held = self._held[key] = Status(status, why, result, venue_us, listed, told_us)
             if len(self._held) > KEPT:
                 self._forget()
             self._told(key, held)
@@ -95,6 +107,8 @@ class Statuses:
             if venue_us is not None or not listed:
                 # Told once more: what came before proves nothing any longer.
                 held.venue_us = venue_us
+            if told_us is not None:
+                held.told_us = told_us
         if held.fields() != before:
             self._told(key, held)
         return held

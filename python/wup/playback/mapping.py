@@ -26,7 +26,7 @@ class Listed:
     event: str
     facts: Mapping[str, str] = field(default_factory=dict)
 
-    def leg(self, row: Row, suspended: str | None) -> Leg:
+    def leg(self, row: Row, suspended: str | None, status_us: int | None = None) -> Leg:
         """The leg of a mapping row, with the catalogue's facts."""
         platform, asset, book, inverted = row
         facts = dict(self.facts)
@@ -42,6 +42,7 @@ class Listed:
             tick=tick,
             min_size=min_size,
             facts=facts,
+            status_us=status_us,
         )
 
 
@@ -79,6 +80,7 @@ class MappingRecord:
     books: list[BookRecord]
     suspended: dict[tuple[str, str], str]
     epoch_ms: int
+    status_us: dict[tuple[str, str], int]
 
     @classmethod
     def read(cls, payload: bytes) -> MappingRecord:
@@ -98,7 +100,10 @@ class MappingRecord:
         if not all(isinstance(one.book, str) for one in books):
             raise ValueError("a book's id is text")
         suspended = {(platform, asset): why for platform, asset, why in fields.get("suspended") or []}
-        return cls(version, rows, books, suspended, epoch_ms)
+        status_us = {(platform, asset): us for platform, asset, us in fields.get("status_us") or []}
+        if not all(type(us) is int for us in status_us.values()):
+            raise ValueError("times must be integers")
+        return cls(version, rows, books, suspended, epoch_ms, status_us)
 
     def mapping_table(self, catalogue: Mapping[tuple[str, str], Listed]) -> MappingTable:
         """The record as a table, with what `catalog` records said of its assets."""
@@ -106,7 +111,7 @@ class MappingRecord:
         for row in self.rows:
             key = (row[0], row[1])
             listed = catalogue.get(key) or Listed(row[1], row[1])
-            legs.append(listed.leg(row, self.suspended.get(key)))
+            legs.append(listed.leg(row, self.suspended.get(key), self.status_us.get(key)))
         books = {
             one.book: BookInfo(
                 one.book, one.book.split(".", 1)[0], one.title or "", one.label or "", result=one.result

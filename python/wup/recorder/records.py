@@ -2,7 +2,8 @@
 
 Beyond the fields of wire.md a `mapping` carries what the orderbook service takes from the table besides its
 rows, so that a replay can say the same: the last book epoch that was given out, titles and results,
-suspended legs. Readers that do not know these fields ignore them.
+suspended legs, and since when the venues' catalogues say so. Readers that do not know these fields ignore
+them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ def table_lines(table: MappingTable, rx_us: int, epoch: int | None) -> list[byte
     suspended = [[leg.platform, leg.asset_id, leg.suspended] for leg in table.legs if leg.suspended]
     if suspended:
         mapping["suspended"] = suspended
+    dated = [[leg.platform, leg.asset_id, leg.status_us] for leg in table.legs if leg.status_us is not None]
+    if dated:
+        mapping["status_us"] = dated
     if epoch is not None:
         mapping["epoch"] = epoch
     lines.append(_line(mapping))
