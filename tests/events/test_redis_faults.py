@@ -110,6 +110,32 @@ async def test_redis_killed_and_restarted_empty(stack: Stack) -> None:
         await redis.aclose()
 
 
+async def test_service_and_redis_lost_together(stack: Stack, rest: VenueRest, tmp_path: Path) -> None:
+    """Service and Redis both start again, over an emptied memory, and the number of the version is the one
+    that a stage of before has: a leg that was suspended between is suspended in that stage too."""
+    fed = gamma_market(0, acceptingOrders=False)
+    async with servers.embedded_valkey(port=stack.port):
+        await stack.source.start()
+        await eventually(lambda: legs(stack) == {token(0)})
+        await stack.service.settled()
+        before = stack.source.table
+        assert [leg.suspended for leg in before.legs] == [None]
+        await stack.service.stop()
+    rest.gamma["e0"] = gamma_event("e0", [fed])
+    await eventually(lambda: not stack.source.healthy)
+    bus = LocalBus()
+    settings = Settings(mappings=str(tmp_path), events_http_port=0, event_slug=("e0",))
+    url = f"redis://127.0.0.1:{stack.port}"
+    second = EventService(settings, bus, url, {"polymarket": PolymarketCatalogue(rest.urls)})
+    async with servers.embedded_valkey(port=stack.port):
+        await second.start()
+        await second.settled()
+        assert second.version == before.version
+        await eventually(lambda: [leg.suspended for leg in stack.source.table.legs] == ["halted"])
+        assert stack.source.healthy
+        await second.stop()
+
+
 async def test_redis_emptied_while_running(stack: Stack) -> None:
     """A FLUSHALL is noticed; the stage keeps its table, and everything is written again."""
     async with servers.embedded_valkey(port=stack.port) as url:

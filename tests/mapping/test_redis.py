@@ -19,6 +19,7 @@ from wup.mapping.file import parse
 from wup.mapping.redis import MappingStore, NoIndex, connect, load_epoch, save_epoch
 from wup.mapping.rest import number_text, read_json
 from wup.mapping.source import MappingSource, announcement
+from wup.mapping.state import State
 from wup.mapping.table import EMPTY, MappingTable
 
 KEY = "wup1|g:1|moneyline|tex|-|game"
@@ -68,7 +69,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 async def publish(redis: Redis, version: int, made: Compiler) -> None:
     """Write a compiler's mapping as one version."""
-    await MappingStore(redis).publish(version, everything(made), [])
+    await MappingStore(redis).publish(State("run", version), everything(made), [])
 
 
 async def test_every_key_of_the_design(redis: Redis) -> None:
@@ -77,6 +78,7 @@ async def test_every_key_of_the_design(redis: Redis) -> None:
     own = _core.market_hash("wup1|polymarket|0x02")
     strings = {
         "mapping:version": "412",
+        "mapping:run": "run",
         "kalshi:market:KXGAME-TEX": f"{HID}|same|confirmed",
         "kalshi:market:KXGAME-NYY": f"{HID}|inverted|confirmed",
         "polymarket:market:0x01": f"{HID}|same|confirmed",
@@ -260,7 +262,7 @@ async def test_a_spoilt_index_is_no_mapping(redis: Redis, spoilt: str) -> None:
     own = _core.market_hash("wup1|polymarket|0x02")
     whole = records.markets_sum(*records.sum_of([HID, own]))
     store = MappingStore(redis)
-    await store.publish(412, everything(made), [], markets_sum=whole)
+    await store.publish(State("run", 412), everything(made), [], markets_sum=whole)
     loaded = await store.load()
     assert loaded is not None
     assert len(loaded.markets) == 2
@@ -283,7 +285,7 @@ async def test_a_spoilt_index_is_no_mapping(redis: Redis, spoilt: str) -> None:
         with pytest.raises(NoIndex):
             await store.load([own])
     assert not await store.index_holds([HID, own], 2, whole)
-    await store.publish(413, {}, [], anew={"mapping:markets": [HID, own]}, markets_sum=whole)
+    await store.publish(State("run", 413), {}, [], anew={"mapping:markets": [HID, own]}, markets_sum=whole)
     again = await store.load([own])
     assert again is not None
     assert (set(again.markets), again.gone) == ({own}, set())
@@ -312,13 +314,13 @@ async def test_a_reader_never_sees_half_a_mapping(redis: Redis, redis_url: str) 
         made.set_event(venue_event("kalshi", "E", *(venue_market(f"E-{n}") for n in range(40))))
         made.set_event(venue_event("polymarket", "e", *(venue_market(f"0x{n}") for n in range(40))))
         both.append(everything(made))
-    await writer.publish(1, both[1], [])
+    await writer.publish(State("run", 1), both[1], [])
 
     async def write() -> None:
         version = 1
         while not stop.is_set():
             version += 1
-            await writer.publish(version, both[version % 2], [])
+            await writer.publish(State("run", version), both[version % 2], [])
 
     task = asyncio.create_task(write())
     versions = set()
@@ -387,8 +389,8 @@ async def test_source_gives_the_first_table_and_every_later_one(redis: Redis, re
     seen = Seen(source)
     touched = made.set_event(venue_event("polymarket", "tex-nyy", venue_market("0x02")))
     write = {k: v for name in touched for k, v in records.unit_records(made.units[name]).items()}
-    await MappingStore(redis).publish(413, write, [])
-    bus.publish(subjects.MAPPING_CHANGED, announcement(413, 412, [HID]))
+    await MappingStore(redis).publish(State("run", 413), write, [])
+    bus.publish(subjects.MAPPING_CHANGED, announcement(State("run", 413), State("run", 412), [HID]))
     assert await seen.version(413) == made.table(413)
     await redis.set("mapping:version", 500)
     assert await seen.version(500) == made.table(500)
@@ -404,8 +406,8 @@ async def test_source_forgets_markets_that_leave(redis: Redis, redis_url: str) -
     await source.start()
     seen = Seen(source)
     own = _core.market_hash("wup1|polymarket|0x02")
-    await MappingStore(redis).publish(2, {}, [f"market:{own}", f"market:{own}:members"])
-    bus.publish(subjects.MAPPING_CHANGED, announcement(2, 1, [own]))
+    await MappingStore(redis).publish(State("run", 2), {}, [f"market:{own}", f"market:{own}:members"])
+    bus.publish(subjects.MAPPING_CHANGED, announcement(State("run", 2), State("run", 1), [own]))
     table = await seen.version(2)
     assert {x.asset_id for x in table.legs} == {"KXGAME-TEX", "KXGAME-NYY", "0x01-y"}
     await source.stop()
@@ -422,8 +424,10 @@ async def test_source_survives_lost_and_wrong_announcements(redis: Redis, redis_
     for payload in (b"", b"nonsense", b"[]", b'{"version":"x"}', b'{"version":2,"previous":1,"markets":[5]}'):
         bus.publish(subjects.MAPPING_CHANGED, payload)
     made.set_files(parse("version = 9", "g.toml")[0] or pytest.fail("file"))
-    await MappingStore(redis).publish(4, everything(made), [f"market:{HID}", f"market:{HID}:members"])
-    bus.publish(subjects.MAPPING_CHANGED, announcement(4, 3, []))
+    await MappingStore(redis).publish(
+        State("run", 4), everything(made), [f"market:{HID}", f"market:{HID}:members"]
+    )
+    bus.publish(subjects.MAPPING_CHANGED, announcement(State("run", 4), State("run", 3), []))
     assert await seen.version(4) == made.table(4)
     await source.stop()
 
@@ -479,3 +483,35 @@ async def test_a_failing_callback_does_not_stop_the_source(redis: Redis, redis_u
     await redis.set("mapping:version", 3)
     await seen.version(3)
     await source.stop()
+
+
+async def test_equal_numbers_of_two_runs_are_two_versions(redis: Redis, redis_url: str) -> None:
+    """The number that a stage has, given by another run for another content: the stage takes that content;
+    also where runs had no ids yet, and where a part of it is announced under numbers that would fit."""
+    made = compiler()
+    await publish(redis, 412, made)
+    bus = LocalBus()
+    source = MappingSource(redis_url, bus, poll_s=0.05)
+    await source.start()
+    seen: asyncio.Queue[MappingTable] = asyncio.Queue()
+    source.on_change(seen.put_nowait)
+    store = MappingStore(redis)
+    for number, run in enumerate(("other", None, "third")):
+        made.set_event(venue_event("polymarket", "tex-nyy", venue_market(f"0x1{number}")))
+        made.set_event(venue_event("polymarket", "more", venue_market(f"0x2{number}")))
+        own = _core.market_hash(f"wup1|polymarket|0x1{number}")
+        await redis.flushall()
+        await store.publish(State(run, 412), everything(made), [])
+        bus.publish(subjects.MAPPING_CHANGED, announcement(State(run, 412), State(run, 411), [own]))
+        async with asyncio.timeout(10):
+            assert await seen.get() == made.table(412)
+    await source.stop()
+
+
+@pytest.mark.parametrize("version", [b"9" * 30, str(2**60).encode(), b"-1", b"1.5", b"", "\u0663".encode()])
+async def test_a_version_that_no_service_gives_is_none(redis: Redis, version: bytes) -> None:
+    """What is no number, or so large that none could follow, counts as nothing published."""
+    await publish(redis, 1, compiler())
+    await redis.set("mapping:version", version)
+    assert await MappingStore(redis).state() is None
+    assert await MappingStore(redis).load() is None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import secrets
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,7 @@ from wup.events.history import entry_of
 from wup.mapping import records
 from wup.mapping.redis import INDEXES, REDIS_ERRORS, MappingStore, connect, hids_of
 from wup.mapping.source import announcement
+from wup.mapping.state import State
 from wup.mapping.stored import fingerprint
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ _MANY_UNITS = 50
 _BULK_KEYS = 5000
 _BULK_S = 5.0
 _BULK_KEYS_PER_S = 10_000
+_LARGEST_THEIRS = 2**53
 """A transaction of more than `_BULK_KEYS` keys may take long to send and to execute: it has `_BULK_S` seconds
 and one for so many keys, where everything else counts Redis as away after one second."""
 
@@ -81,6 +84,12 @@ class Publisher:
         self._restore = restore
         self._clock = clock
         self._restored = False
+        self._run = secrets.token_hex(8)
+        """With a number it names a version: numbers start again where Redis was lost with our predecessor."""
+        self._in_force = State(None, 0)
+        """What Redis holds, when `_stored` is known."""
+        self._given = 0
+        """The largest number of this run, also of a version of which nobody knows whether it was written."""
         self._stored: dict[str, int] | None = None
         """Fingerprints of what Redis holds; None while that is not known."""
         self._unit_keys: dict[str, frozenset[str]] = {}
@@ -237,29 +246,37 @@ class Publisher:
         units = {name: self._compiler.units.get(name) for name in names}
         homes = {name: self._home(name) for name, unit in units.items() if unit is not None}
         wanted, keys, right = await _aside(len(names), _prepared, units, homes)
+        found = await self._store.state() if anew else self._in_force
         known, gone = await self._present(wanted, keys, anew=anew)
         write = await _aside(len(names), _different, wanted, known)
         delete = await self._store.keys.ours(gone, self._platforms) if gone else set()
         indexes: dict[str, Collection[str]] = {}
         if anew:
             indexes = {name: all_ for name, all_ in right.items() if not await self._store.holds(name, all_)}
-        theirs = await self._store.version() if anew else self.version
         hids, count, folded = self._after(right[records.MARKETS], gone, anew=anew)
         whole = records.markets_sum(count, folded)
         changed = bool(write or delete or indexes) or (
             anew and not await self._store.index_holds((), count, whole)
         )
-        if not changed and theirs is not None and theirs >= max(self.version, self.least_version):
+        theirs = 0 if found is None or found.version >= _LARGEST_THEIRS else found.version
+        if (
+            not changed
+            and found is not None
+            and found.run is not None
+            and theirs >= max(self.version, self.least_version)
+        ):
             # An earlier run left exactly this, or what left was not there any more.
-            self.version = theirs
+            self.version, self._in_force = theirs, found
         else:
-            version = max(self.version, theirs or 0, self.least_version - 1) + 1
+            version = max(self.version, self._given, theirs, self.least_version - 1) + 1
+            self._given = version
+            state = State(self._run, version)
             publish = self._store.publish
             if len(write) + len(delete) > _BULK_KEYS:
                 publish = partial(_publish_bulk, self._url)
-            await publish(version, write, delete, leaving=gone, anew=indexes, markets_sum=whole)
+            await publish(state, write, delete, leaving=gone, anew=indexes, markets_sum=whole)
             previous, touched = self.version, hids_of([*write, *gone])
-            self._announce(version, None if anew else touched)
+            self._announce(state, None if anew else touched)
             logs.log("events").info(
                 "mapping published", version=version, written=len(write), deleted=len(delete)
             )
@@ -311,11 +328,11 @@ class Publisher:
         hids = self._hids - left | joined if left or joined else self._hids
         return hids, len(hids), self._folded ^ changed
 
-    def _announce(self, version: int, changed: list[str] | None) -> None:
+    def _announce(self, state: State, changed: list[str] | None) -> None:
         if changed is not None and len(changed) > _ANNOUNCED:
             changed = None
-        previous, self.version = self.version, version
-        self._bus.publish(subjects.MAPPING_CHANGED, announcement(version, previous, changed))
+        previous, self._in_force, self.version = self._in_force, state, state.version
+        self._bus.publish(subjects.MAPPING_CHANGED, announcement(state, previous, changed))
 
     def _home(self, name: str) -> dict[str, Record]:
         kind, _, rest = name.partition(":")
@@ -327,7 +344,7 @@ class Publisher:
     async def _audit(self) -> None:
         """Is what we wrote still there? The version each time, the values a part at a time."""
         assert self._stored is not None
-        if await self._store.version() != self.version:
+        if await self._store.state() != self._in_force:
             logs.log("events").warning("redis holds another mapping version, writing ours again")
             self._stored = None
             return
@@ -370,7 +387,7 @@ def _different(wanted: Mapping[str, Record], known: Mapping[str, int]) -> dict[s
 
 
 async def _publish_bulk(
-    url: str, version: int, write: Mapping[str, Record], delete: Collection[str], **how: Any
+    url: str, state: State, write: Mapping[str, Record], delete: Collection[str], **how: Any
 ) -> None:
     """A large transaction (`MappingStore.publish`), over a connection with the time that it may need, in a
     loop of its own."""
@@ -379,7 +396,7 @@ async def _publish_bulk(
     async def publish() -> None:
         redis = connect(url, timeout=timeout)
         try:
-            await MappingStore(redis).publish(version, write, delete, **how)
+            await MappingStore(redis).publish(state, write, delete, **how)
         finally:
             await redis.aclose()
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 Record = str | dict[str, str] | frozenset[str]
 """A Redis string, hash or set."""
 
-VERSION = "mapping:version"
 MARKETS = "mapping:markets"
 MARKETS_SUM = "mapping:markets:sum"
 REJECTED = "mapping:rejected"

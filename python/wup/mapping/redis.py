@@ -1,8 +1,8 @@
 """The mapping in Redis or Valkey: published in one transaction, read in one or checked against one.
 
 A reader never sees half a mapping: everything that changes with a version is written between MULTI and EXEC
-together with `mapping:version`. A small read is one transaction too; a full one is cut in slices, and done
-again when the version moved meanwhile.
+together with `mapping:version` and `mapping:run`. A small read is one transaction too; a full one is cut in
+slices, and done again when the version moved meanwhile.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from wup._core import market_hash
 from wup.errors import WupError
 from wup.mapping import records
 from wup.mapping.records import BadRecord
+from wup.mapping.state import RUN, VERSION, State, queue_state, read_state, state_of
 from wup.mapping.stored import StoredKeys
 
 if TYPE_CHECKING:
@@ -63,12 +64,17 @@ def connect(url: str, *, timeout: float = 1.0) -> Redis:
 class Loaded:
     """What a read found."""
 
-    version: int
+    state: State
     markets: dict[str, UnifiedMarket] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     """Asked for, and not in the mapping any more."""
     rejected: dict[str, str] = field(default_factory=dict)
     """Hashed market id -> why its record cannot be used."""
+
+    @property
+    def version(self) -> int:
+        """The version's number."""
+        return self.state.version
 
 
 class MappingStore:
@@ -78,13 +84,9 @@ class MappingStore:
         self._redis = redis
         self.keys = StoredKeys(redis)
 
-    async def version(self) -> int | None:
-        """`mapping:version`; None when nothing was published, or it is not a number."""
-        try:
-            return _version(await self._redis.get(records.VERSION))
-        except ResponseError as error:
-            logs.bad_input("mapping", "", "bad_record", f"{records.VERSION}: {error}")
-            return None
+    async def state(self) -> State | None:
+        """The version that stands there; None when nothing was published, or it is not a number."""
+        return await read_state(self._redis)
 
     # --- reading ---
 
@@ -99,18 +101,18 @@ class MappingStore:
             return await self._named(list(only))
         for _ in range(_FULL_TRIES):
             loaded = await self._full()
-            if loaded is None or await self.version() == loaded.version:
+            if loaded is None or await self.state() == loaded.state:
                 return loaded
         raise MappingMoves("the mapping changes faster than it can be read")
 
     async def _full(self) -> Loaded | None:
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.get(records.VERSION)
+            queue_state(pipe)
             pipe.get(records.MARKETS_SUM)
             pipe.smembers(records.MARKETS)
-            raw, told, listed = await pipe.execute(raise_on_error=False)
-        version = _version(raw)
-        if version is None:
+            *raw, told, listed = await pipe.execute(raise_on_error=False)
+        state = state_of(*raw)
+        if state is None:
             return None
         index = (
             {hid.decode("utf-8", "replace") for hid in listed} if isinstance(listed, (set, list)) else None
@@ -119,7 +121,7 @@ class MappingStore:
         if index is None or (told is not None and told != found):
             # Not an empty mapping: that would end every book.
             raise NoIndex(f"{records.MARKETS} holds {found!r}, published was {told!r}")
-        whole = Loaded(version)
+        whole = Loaded(state)
         hids = sorted(index)
         for start in range(0, len(hids), _SLICE):
             some = hids[start : start + _SLICE]
@@ -136,7 +138,7 @@ class MappingStore:
 
     async def _named(self, hids: list[str]) -> Loaded | None:
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.get(records.VERSION)
+            queue_state(pipe)
             pipe.get(records.MARKETS_SUM)
             pipe.scard(records.MARKETS)
             for hid in hids:
@@ -144,16 +146,16 @@ class MappingStore:
                 pipe.get(records.market_key(hid))
                 pipe.hgetall(records.members_key(hid))
             found = await pipe.execute(raise_on_error=False)
-        version = _version(found[0])
-        if version is None:
+        state = state_of(*found[:2])
+        if state is None:
             return None
-        told, count = found[1:3]
+        told, count = found[2:4]
         if not isinstance(count, int) or (isinstance(told, bytes) and told.split(b":")[0] != b"%d" % count):
             # Nothing has left the mapping because a list was lost.
             raise NoIndex(f"{records.MARKETS} has {count!r} members, published were {told!r}")
-        part = Loaded(version)
+        part = Loaded(state)
         for place, hid in enumerate(hids):
-            listed, body, members = found[3 + 3 * place : 6 + 3 * place]
+            listed, body, members = found[4 + 3 * place : 7 + 3 * place]
             if listed == 0:
                 part.gone.add(hid)
             else:
@@ -233,7 +235,7 @@ class MappingStore:
 
     async def publish(
         self,
-        version: int,
+        state: State,
         write: Mapping[str, Record],
         delete: Iterable[str],
         *,
@@ -277,7 +279,11 @@ class MappingStore:
                 pipe.delete(records.MARKETS_SUM)
             else:
                 pipe.set(records.MARKETS_SUM, markets_sum)
-            pipe.set(records.VERSION, version)
+            pipe.set(VERSION, state.version)
+            if state.run is None:
+                pipe.delete(RUN)
+            else:
+                pipe.set(RUN, state.run)
             await pipe.execute()
 
     async def remember(self, entry: str) -> None:
@@ -387,7 +393,3 @@ INDEXES: dict[str, Callable[[Iterable[str]], list[str]]] = {
     records.REJECTED: rejects_of,
 }
 """The sets that name records, and how to tell their members from keys."""
-
-
-def _version(raw: object) -> int | None:
-    return int(raw) if isinstance(raw, bytes) and raw.isdigit() else None

@@ -16,6 +16,7 @@ import orjson
 
 from wup import backoff, logs, subjects
 from wup.mapping.redis import REDIS_ERRORS, MappingMoves, MappingStore, NoIndex, connect
+from wup.mapping.state import State
 from wup.mapping.table import EMPTY, MappingTable
 from wup.mapping.unified import Part, UnifiedMarket, part_of, table_of
 
@@ -30,9 +31,28 @@ _KEPT_ANNOUNCEMENTS = 64
 _MANY_MARKETS = 2000
 
 
-def announcement(version: int, previous: int, markets: list[str] | None) -> bytes:
+def announcement(state: State, previous: State, markets: list[str] | None) -> bytes:
     """Payload of `mapping.changed`: which unified markets changed between two versions, None for unknown."""
-    return orjson.dumps({"type": "mapping", "version": version, "previous": previous, "markets": markets})
+    return orjson.dumps(
+        {
+            "type": "mapping",
+            "run": state.run,
+            "version": state.version,
+            "previous_run": previous.run,
+            "previous": previous.version,
+            "markets": markets,
+        }
+    )
+
+
+def _announced(payload: bytes) -> tuple[State, State, list[str] | None]:
+    body: Any = orjson.loads(payload)
+    markets, runs = body["markets"], (body.get("run"), body.get("previous_run"))
+    if markets is not None and not all(isinstance(hid, str) for hid in markets):
+        raise ValueError("markets must be texts")
+    if not all(run is None or isinstance(run, str) for run in runs):
+        raise ValueError("runs must be texts")
+    return State(runs[0], int(body["version"])), State(runs[1], int(body["previous"])), markets
 
 
 @contextlib.contextmanager
@@ -53,7 +73,7 @@ class MappingSource:
     Args:
         redis_url: where the event service writes.
         bus: carries `mapping.changed`; what it loses the slow poll finds.
-        poll_s: seconds between looks at `mapping:version`.
+        poll_s: seconds between looks at the version that stands in Redis.
     """
 
     def __init__(self, redis_url: str, bus: Bus, *, poll_s: float = 2.0) -> None:
@@ -64,7 +84,9 @@ class MappingSource:
         self._markets: dict[str, UnifiedMarket] = {}
         self._parts: dict[str, Part] = {}
         self._callbacks: list[Callable[[MappingTable], None]] = []
-        self._announced: list[tuple[int, int, list[str] | None]] = []
+        self._announced: list[tuple[State, State, list[str] | None]] = []
+        self._state: State | None = None
+        """The version that is in force here."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._subscription: Subscription | None = None
@@ -121,14 +143,11 @@ class MappingSource:
 
     def _heard(self, message: Message) -> None:
         try:
-            body: Any = orjson.loads(message.payload)
-            version, previous, markets = int(body["version"]), int(body["previous"]), body["markets"]
-            if markets is not None and not all(isinstance(hid, str) for hid in markets):
-                raise ValueError("markets must be texts")
+            told = _announced(message.payload)
         except (ValueError, KeyError, TypeError) as error:
             logs.bad_input("mapping", "", "bad_announcement", message.payload, error=repr(error))
         else:
-            self._announced.append((version, previous, markets))
+            self._announced.append(told)
             del self._announced[:-_KEPT_ANNOUNCEMENTS]
         self._wake.set()
 
@@ -158,29 +177,29 @@ class MappingSource:
                 continue
 
     async def _refresh(self) -> None:
-        version = await self._store.version()
-        if version is None:
+        state = await self._store.state()
+        if state is None:
             # Never published, or Redis came back empty: the event service will write it again.
             self._reachable = self.table is EMPTY
             return
         self._reachable = True
-        if version == self.table.version and not self._rejected:
+        if state == self._state and not self._rejected:
             return
         if self._rejected:
             # Only the repaired records are of interest, unless the version moved too.
-            again = version == self.table.version and len(self._rejected) <= _MAX_INCREMENT
+            again = state == self._state and len(self._rejected) <= _MAX_INCREMENT
             wanted = sorted(self._rejected) if again else None
         else:
-            wanted = self._increment(version)
+            wanted = self._increment(state)
         with contextlib.nullcontext() if wanted is not None else _without_collector():
-            await self._reload(version, wanted)
+            await self._reload(state, wanted)
 
-    async def _reload(self, version: int, wanted: list[str] | None) -> None:
+    async def _reload(self, state: State, wanted: list[str] | None) -> None:
         """Read the named markets, or all, and swap the table if anything is different."""
         loaded = await self._store.load(wanted)
         if loaded is None:
             return
-        if wanted is not None and loaded.version != version:
+        if wanted is not None and loaded.state != state:
             loaded = await self._store.load()
             if loaded is None:
                 return
@@ -197,11 +216,11 @@ class MappingSource:
         else:
             # The loop that this stage's messages go through must not wait for a table of 100,000 books.
             built = await asyncio.to_thread(self._build, loaded.version, markets)
+        self._state = loaded.state
         if built is None:
             return
         self._markets = markets
         self._parts, self.table = built
-        self._announced = [a for a in self._announced if a[0] > loaded.version]
         for callback in list(self._callbacks):
             try:
                 callback(self.table)
@@ -220,16 +239,13 @@ class MappingSource:
         }
         return parts, table_of(version, parts.values())
 
-    def _increment(self, version: int) -> list[str] | None:
+    def _increment(self, state: State) -> list[str] | None:
         """The markets that changed since our version, when the announcements tell them all; else None."""
-        changed: set[str] = set()
-        at = self.table.version
-        if at == EMPTY.version:
-            return None
-        while at != version:
-            step = next((a for a in self._announced if a[1] == at), None)
-            if step is None or step[2] is None or step[0] <= at:
+        at, changed = self._state, set[str]()
+        steps = {before: (after, markets) for after, before, markets in self._announced}
+        while at is not None and at != state:
+            at, markets = steps.pop(at, (None, None))
+            if markets is None:
                 return None
-            changed.update(step[2])
-            at = step[0]
-        return sorted(changed) if len(changed) <= _MAX_INCREMENT else None
+            changed.update(markets)
+        return sorted(changed) if at is not None and len(changed) <= _MAX_INCREMENT else None
