@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from events.venue_rest import VenueRest, gamma_event, gamma_market
 from mapping.files import aggregate, leg, market
 from wup.bus import LocalBus
 from wup.config import Settings
-from wup.events import service as module
+from wup.events import files as module
 from wup.events.service import EventService
 from wup.mapping.file import MappingFiles
 from wup.mapping.lint import load_checked
@@ -31,7 +33,7 @@ async def service(
     rest: VenueRest, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[EventService]:
     """A service that looks at its folder as often as it can."""
-    monkeypatch.setattr(module, "_FILES_CHECK_S", 0.01)
+    monkeypatch.setattr(module, "_CHECK_S", 0.01)
     rest.gamma["fed"] = gamma_event("fed", [gamma_market(1)])
     (tmp_path / "a.toml").write_text(text(1))
     settings = Settings(mappings=str(tmp_path), events_http_port=0, refresh_interval_secs=60)
@@ -51,7 +53,7 @@ async def test_files_are_taken_when_two_looks_are_alike(
     service: EventService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While every look shows something else nothing is read; the first look that shows the same again is
-    followed by one reading."""
+    followed by one more, and by one reading."""
     looks, at_reading = 0, []
 
     def look(_: Path) -> tuple[tuple[str, int, int, int], ...]:
@@ -66,7 +68,7 @@ async def test_files_are_taken_when_two_looks_are_alike(
     monkeypatch.setattr(module, "_look", look)
     monkeypatch.setattr(module, "load_checked", reading)
     await eventually(lambda: looks >= 60)
-    assert at_reading == [31]
+    assert at_reading == [32]
 
 
 async def test_a_file_that_is_written_slowly_is_taken_whole(service: EventService, tmp_path: Path) -> None:
@@ -125,4 +127,47 @@ async def test_files_that_cannot_be_taken_leave_those_of_before(
     assert service.compiler.table(1) == table
     (tmp_path / "a.toml").write_text(text(3))
     await eventually(lambda: service._files.version == 3)
+    assert service.files_problems == []
+
+
+async def test_of_two_readings_the_newer_stays(
+    service: EventService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading that began before the files were edited, and ends after the edited ones were asked for, does
+    not bring the text of before into force."""
+    read, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def reading(path: str | Path, platforms: Any) -> MappingFiles:
+        files = load_checked(path, platforms)
+        if files.version == 2:
+            loop.call_soon_threadsafe(read.set)
+            go_on.wait(20)
+        return files
+
+    monkeypatch.setattr(module, "load_checked", reading)
+    (tmp_path / "a.toml").write_text(text(2))
+    slow = asyncio.create_task(service.publish_files())
+    await read.wait()
+    (tmp_path / "a.toml").write_text(text(3))
+    quick = asyncio.create_task(service.publish_files())
+    try:
+        # Time enough for the second to overtake, if it could.
+        await asyncio.wait({quick}, timeout=0.3)
+    finally:
+        go_on.set()
+    assert await slow == await quick == []
+    assert service._files.version == 3
+
+
+async def test_a_link_to_nothing_hides_no_edit(service: EventService, tmp_path: Path) -> None:
+    """An editor's lock beside the files, a link that leads nowhere, is none of them: edits are still seen,
+    also of a file that is gone at the next look."""
+    os.symlink("someone@somewhere.123:456", tmp_path / ".#a.toml")
+    (tmp_path / "a.toml").write_text(text(2))
+    await eventually(lambda: service._files.version == 2)
+    (tmp_path / "b.toml").write_text("version = 5\n")
+    await eventually(lambda: service._files.version == 5)
+    (tmp_path / "b.toml").unlink()
+    await eventually(lambda: service._files.version == 2)
     assert service.files_problems == []

@@ -21,6 +21,7 @@ from wup.clock import SYSTEM_CLOCK
 from wup.errors import SettingsError
 from wup.events import history
 from wup.events.discovery import Attempt, Discovery
+from wup.events.files import WatchedFiles
 from wup.events.http import make_app
 from wup.events.publisher import Publisher
 from wup.http_guard import HttpGuard
@@ -28,7 +29,6 @@ from wup.http_server import HttpServer
 from wup.mapping.catalogue import EventNotFound, dated, paused
 from wup.mapping.compile import Compiler
 from wup.mapping.file import NO_FILES, MappingFiles
-from wup.mapping.lint import load_checked
 from wup.mapping.records import BadRecord
 from wup.mapping.redis import REDIS_ERRORS, MappingStore, connect
 from wup.mapping.write import digest
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from wup.mapping.listing import EventKey
 
 _FIRST_ROUND_S = 3.0
-_FILES_CHECK_S = 0.5
 _DEADLINE_S = 30.0
 
 
@@ -82,15 +81,15 @@ class EventService:
         """Last good data of every followed event, without the venue's own JSON."""
         self.tracked: set[EventKey] = set()
         self.compiler = Compiler()
-        self.files_problems: list[str] = []
-        """What is wrong with the mapping files since they were last good."""
         self.settings = settings
         self._configured = self._event_slugs(problems)
         self._files = NO_FILES
         self._mapped: frozenset[EventKey] = frozenset()
-        self._files_seen: object = None
+        path = Path(settings.mappings)
+        self._watched = WatchedFiles(path, catalogues, self._replace_files)
         try:
-            self._files = self._read_files()
+            if path.exists() or "mappings" in settings.model_fields_set:
+                self._files = self._watched.first()
         except SettingsError as error:
             problems.extend(error.problems)
         if problems:
@@ -132,7 +131,7 @@ class EventService:
         for discovery in self.discoveries.values():
             self._tasks.append(asyncio.create_task(discovery.run(), name=f"discovery-{discovery.platform}"))
         self._tasks.append(asyncio.create_task(self._publisher.run(), name="mapping-publisher"))
-        self._tasks.append(asyncio.create_task(self._watch_files(), name="mapping-files"))
+        self._tasks.append(asyncio.create_task(self._watched.watch(), name="mapping-files"))
 
     async def stop(self) -> None:
         """Stop serving and discovering; the catalogues are closed too."""
@@ -348,48 +347,12 @@ class EventService:
 
     # --- mapping files ---
 
-    def _read_files(self) -> MappingFiles:
-        path = Path(self.settings.mappings)
-        if not path.exists() and "mappings" not in self.settings.model_fields_set:
-            return NO_FILES
-        self._files_seen = _look(path)
-        return load_checked(path, self.catalogues)
-
     def _take_files(self, files: MappingFiles) -> None:
         self._files = files
         self._mapped = frozenset(files.events())
         self._publisher.least_version = files.version
         self._publisher.units_changed(self.compiler.set_files(files))
         self._follow()
-
-    async def _watch_files(self) -> None:
-        """Take edited mapping files once two looks show the same; wrong ones change nothing, and their
-        problems are shown."""
-        path, before = Path(self.settings.mappings), self._files_seen
-        while True:
-            await asyncio.sleep(_FILES_CHECK_S)
-            seen = await asyncio.to_thread(_look, path)
-            settled, before = seen == before, seen
-            # What changed since the last look may be half written, or one of several files.
-            if not settled or seen == self._files_seen or (not seen and not self._files.paths):
-                continue
-            await self._read_again(seen)
-
-    async def _read_again(self, seen: object) -> None:
-        self._files_seen = seen
-        try:
-            files = await asyncio.to_thread(load_checked, Path(self.settings.mappings), self.catalogues)
-            self._replace_files(files)
-        except SettingsError as error:
-            self.files_problems = error.problems
-            logs.log("events").error("mapping files refused, the last ones stay", problems=error.problems)
-        except Exception as error:
-            # The next edit must find somebody watching.
-            self.files_problems = [f"mapping files: {error!r}"]
-            logs.log("events").exception("mapping files not taken, the last ones stay")
-        else:
-            self.files_problems = []
-            logs.log("events").info("mapping files read", version=files.version)
 
     def _replace_files(self, files: MappingFiles) -> None:
         """These files come into force, or, when that fails, those of before stay so."""
@@ -402,8 +365,12 @@ class EventService:
 
     async def publish_files(self) -> list[str]:
         """Take the mapping files as they are now; what is wrong with them (the last good ones then stay)."""
-        await self._read_again(await asyncio.to_thread(_look, Path(self.settings.mappings)))
-        return self.files_problems
+        return await self._watched.read()
+
+    @property
+    def files_problems(self) -> list[str]:
+        """What is wrong with the mapping files since they were last good."""
+        return self._watched.problems
 
     @property
     def files_digest(self) -> str:
@@ -422,13 +389,3 @@ class EventService:
         if self.settings.http_port is not None:
             return "HTTP_PORT", self.settings.http_port
         return "EVENTS_HTTP_PORT", self.settings.events_http_port
-
-
-def _look(path: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """What tells that mapping files changed: names, files, sizes, times."""
-    try:
-        paths = sorted(path.iterdir()) if path.is_dir() else [path]
-        stats = [(str(p), p.stat()) for p in paths if p.suffix == ".toml" or p == path]
-    except OSError:
-        return ()
-    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

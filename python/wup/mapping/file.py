@@ -177,14 +177,18 @@ class MappingFiles:
 NO_FILES = MappingFiles()
 
 
+def files_of(root: Path) -> list[Path]:
+    """The files that a file or folder is made of, by name; a link to nothing is none of them."""
+    if root.is_dir():
+        return sorted(p for p in root.iterdir() if p.suffix == _SUFFIX and p.is_file())
+    return [root] if root.is_file() else []
+
+
 def read(path: str | Path) -> tuple[MappingFiles, list[str]]:
     """Read a file or folder: what is well formed, and every problem as `file:line: reason`."""
     root = Path(path)
-    if root.is_dir():
-        paths = sorted(p for p in root.iterdir() if p.suffix == _SUFFIX and p.is_file())
-    elif root.is_file():
-        paths = [root]
-    else:
+    paths = files_of(root)
+    if not paths and not root.is_dir():
         return NO_FILES, [f"{root}: no such file or folder"]
     version = 0
     aggregates: list[AggregateEntry] = []
