@@ -157,6 +157,9 @@ pub struct Leg {
     /// A snapshot is wanted that will not come by itself: asked for once, and again at each mark until it
     /// is there (the request can be lost as any message can).
     pub wants_snapshot: bool,
+    /// That it is closed is the caller's verdict (the mapping's): its messages may not be passed on any more, so that
+    /// none of them being lost means anything. Ends with whatever its producer says.
+    pub judged_closed: bool,
     /// Facts for display.
     pub facts: Facts,
 }
@@ -176,6 +179,7 @@ impl Leg {
             n: 0,
             heard_us: None,
             wants_snapshot: true,
+            judged_closed: false,
             facts: Facts::default(),
         }
     }

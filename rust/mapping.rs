@@ -173,6 +173,7 @@ impl Store {
                     leg.n = before.leg.n;
                     leg.heard_us = before.leg.heard_us;
                     leg.wants_snapshot = before.leg.wants_snapshot;
+                    leg.judged_closed = before.leg.judged_closed;
                     shown.push(before.shown);
                 } else {
                     shown.push(Vec::new());

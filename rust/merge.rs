@@ -99,7 +99,8 @@ impl Book {
         effect
     }
 
-    /// A leg that can no longer be trusted: its sizes go, and a snapshot is asked for, once.
+    /// A leg that can no longer be trusted: its sizes go, and a snapshot is asked for, once. A producer's word that it
+    /// is closed is doubted too, for what was lost may have opened it again; the caller's verdict is not.
     pub(crate) fn doubt_leg(
         &mut self,
         leg: LegIndex,
@@ -119,11 +120,14 @@ impl Book {
         out: &mut Vec<Change>,
     ) -> Option<&'static str> {
         let state = self.leg(origin.leg).state;
-        if state == LegState::Live {
+        if state == LegState::Closed && self.leg(origin.leg).judged_closed {
+            return None;
+        }
+        if matches!(state, LegState::Live | LegState::Closed) {
             self.leave(origin, LegState::Resync, why, scratch, out);
         }
         let leg = self.leg(origin.leg);
-        let ask = !leg.wants_snapshot && state != LegState::Closed;
+        let ask = !leg.wants_snapshot;
         leg.wants_snapshot |= ask;
         ask.then_some(why)
     }
@@ -144,6 +148,7 @@ impl Book {
         }
         let origin = Origin { leg, stamps: Stamps::default(), now_us };
         let ask = self.move_to(origin, state, why, scratch, out);
+        self.leg(leg).judged_closed |= state == LegState::Closed;
         // The verdict was ours, so the producer does not know that a snapshot is needed afterwards.
         let leg = self.leg(leg);
         leg.wants_snapshot |= matches!(leg.state, LegState::Down | LegState::Resync | LegState::Syncing);
@@ -171,6 +176,10 @@ impl Book {
         if said.worse(LegState::Resync) == said && said != LegState::Resync {
             self.move_to(origin, said, why, scratch, out);
         }
+        if said == LegState::Closed {
+            // It shows nothing, whatever was lost before it.
+            return None;
+        }
         self.doubt(origin, "seq_gap", scratch, out)
     }
 
@@ -191,8 +200,17 @@ impl Book {
                 let asked = std::mem::replace(&mut self.leg(origin.leg).wants_snapshot, true);
                 (!asked).then_some("gap")
             }
+            LegState::Closed => {
+                self.leave(origin, state, why, scratch, out);
+                let leg = self.leg(origin.leg);
+                // No snapshot will come; marks that ask for one would only put it in doubt.
+                leg.wants_snapshot = false;
+                leg.judged_closed = false;
+                None
+            }
             _ => {
                 self.leave(origin, state, why, scratch, out);
+                self.leg(origin.leg).judged_closed = false;
                 None
             }
         }
@@ -234,6 +252,7 @@ impl Book {
     fn take_snapshot(&mut self, origin: Origin, scratch: &mut Scratch, out: &mut Vec<Change>) {
         let leg = self.leg(origin.leg);
         leg.wants_snapshot = false;
+        leg.judged_closed = false;
         let came_back = std::mem::replace(&mut leg.state, LegState::Live) != LegState::Live;
         let inverted = leg.inverted;
         self.recount();

@@ -268,8 +268,8 @@ impl World {
                     format!(r#"{{"type":"marks","epoch":{epoch},"assets":{{"{}":{}}}}}"#, asset.1, n + ahead);
                 self.store.check_marks(asset.0, marks.as_bytes(), self.now_us, &mut changes).unwrap();
                 if let Some(asset) = self.model.asset(asset.0, asset.1) {
-                    if asset.last.is_none_or(|last| last < (epoch, n + ahead)) && asset.state == State::Live {
-                        asset.state = State::Resync;
+                    if asset.last.is_none_or(|last| last < (epoch, n + ahead)) {
+                        asset.doubt();
                     }
                 }
             }

@@ -453,8 +453,8 @@ fn own_verdict() {
     assert!(store.set_leg_state("kalshi", "NEVER", LegState::Down, "gap", NOW, &mut out).is_err());
 }
 
-/// A market that is over is not opened by doubt: silence, disconnection or garbage leave its leg `closed`, and the
-/// book's state without it in the count; the mapping may still halt it, and its producer open it again.
+/// A market that is over is not opened by silence or disconnection: its leg stays `closed`, and the book's state
+/// without it in the count; the mapping may still halt it, and its producer open it again.
 #[test]
 fn closed_stays_closed() {
     let store = example();
@@ -471,10 +471,49 @@ fn closed_stays_closed() {
         assert_eq!((leg(), state()), ("closed".into(), "live".into()));
     }
     let mut out = Vec::new();
+    store.set_leg_state(KALSHI.0, KALSHI.1, LegState::Closed, "closed", NOW, &mut out).unwrap();
+    let marks = format!(r#"{{"type":"marks","epoch":1,"assets":{{"{}":9}}}}"#, KALSHI.1);
+    store.check_marks("kalshi", marks.as_bytes(), NOW, &mut out).unwrap();
+    assert!(out.is_empty(), "what the caller judged closed is no matter of messages");
     store.set_leg_state(KALSHI.0, KALSHI.1, LegState::Halted, "suspended", NOW, &mut out).unwrap();
     assert_eq!(leg(), "halted");
     apply(&store, &message("snapshot", KALSHI, (1, 3), &levels_json(&[(1, 1)], &[])), NOW);
     assert_eq!(leg(), "live");
+}
+
+/// What was lost after a leg's end may have been its reopening: the leg is in doubt and a snapshot is asked for, as
+/// of any other; it comes back `closed`, or live by a snapshot, and never by itself. A mark that has nothing new asks
+/// nothing, and what was lost before an end does not matter.
+#[test]
+fn a_loss_puts_a_closed_leg_in_doubt() {
+    let store = example();
+    drop(store.take_resyncs());
+    let closed = |n| apply(&store, &message("state", KALSHI, (1, n), r#","state":"closed""#), NOW);
+    let state = || -> (Value, Value) {
+        let book: Value = serde_json::from_slice(&store.snapshot(BOOK, None, "join", NOW).unwrap()).unwrap();
+        (book["legs"]["kalshi"]["state"].clone(), book["state"].clone())
+    };
+    let mark = |n: i64| {
+        let mut out = Vec::new();
+        let marks = format!(r#"{{"type":"marks","epoch":1,"assets":{{"{}":{n}}}}}"#, KALSHI.1);
+        store.check_marks("kalshi", marks.as_bytes(), NOW, &mut out).unwrap();
+        out.len()
+    };
+    let trade = r#","price":"0.5","size":"1","side":"buy","id":"t""#;
+    closed(4);
+    assert_eq!(mark(4), 0);
+    assert_eq!((state(), store.take_resyncs().len()), (("closed".into(), "live".into()), 0));
+    apply(&store, &message("trade", KALSHI, (1, 6), trade), NOW);
+    assert_eq!((state(), store.take_resyncs().len()), (("resync".into(), "degraded".into()), 1));
+    apply(&store, &message("update", KALSHI, (1, 7), &levels_json(&[(1, 1)], &[])), NOW);
+    assert_eq!((state().0, store.take_resyncs().len()), ("resync".into(), 0), "asked once");
+    assert_eq!((mark(7), store.take_resyncs().len()), (0, 1), "and again with the next mark");
+    closed(8);
+    assert_eq!((mark(8), state()), (0, ("closed".into(), "live".into())));
+    assert_eq!(mark(9), 1, "the last message was lost");
+    assert_eq!((state(), store.take_resyncs().len()), (("resync".into(), "degraded".into()), 1));
+    apply(&store, &message("snapshot", KALSHI, (1, 10), &levels_json(&[(1, 1)], &[])), NOW);
+    assert_eq!(state(), ("live".into(), "live".into()));
 }
 
 /// A producer speaks for mapped assets of which nothing later than its epoch was heard.

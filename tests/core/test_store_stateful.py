@@ -133,10 +133,11 @@ class StoreMachine(RuleBasedStateMachine):
         """An update sets absolute sizes of a live leg; a hole puts the leg into doubt."""
         counted, hole = self.send(asset, "update", jump, bids=pairs(bids), asks=pairs(asks))
         known = self.model.assets.get(asset)
-        if not counted or known is None or known.state != "live":
+        if not counted or known is None or known.state not in ("live", "closed"):
             return
         if hole:
             known.state = "resync"
+        if known.state != "live":
             return
         for ladder, changed in zip(known.sides, (bids, asks), strict=True):
             ladder.update(changed)
@@ -155,7 +156,7 @@ class StoreMachine(RuleBasedStateMachine):
     def bad(self, asset: tuple[str, str]) -> None:
         """A bad message of a known leg is no error but doubt."""
         counted, _ = self.send(asset, "update", 1, bids=[["1.5", "1"]], asks=[])
-        if counted and self.model.assets[asset].state == "live":
+        if counted and self.model.assets[asset].state in ("live", "closed"):
             self.model.assets[asset].state = "resync"
 
     @rule()

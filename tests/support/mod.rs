@@ -52,6 +52,8 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Asset {
     pub state: State,
+    /// That it is closed is the caller's verdict, which no loss puts in doubt.
+    pub judged: bool,
     pub last: Option<(i64, i64)>,
     pub bids: Side,
     pub asks: Side,
@@ -59,7 +61,7 @@ pub struct Asset {
 
 impl Asset {
     pub fn new() -> Self {
-        Self { state: State::Syncing, last: None, bids: Side::new(), asks: Side::new() }
+        Self { state: State::Syncing, judged: false, last: None, bids: Side::new(), asks: Side::new() }
     }
 
     /// Whether a message is new, and whether others before it are missing.
@@ -72,8 +74,8 @@ impl Asset {
         Some(hole)
     }
 
-    fn doubt(&mut self) {
-        if self.state == State::Live {
+    pub fn doubt(&mut self) {
+        if self.state == State::Live || (self.state == State::Closed && !self.judged) {
             self.state = State::Resync;
         }
     }
@@ -81,6 +83,7 @@ impl Asset {
     pub fn snapshot(&mut self, epoch: i64, n: i64, bids: &[(i64, i64)], asks: &[(i64, i64)]) {
         if self.number(epoch, n).is_some() {
             self.state = State::Live;
+            self.judged = false;
             self.bids.clear();
             self.asks.clear();
             put(&mut self.bids, bids);
@@ -111,9 +114,11 @@ impl Asset {
             Some(false) => self.verdict(state),
             Some(true) => {
                 if state > State::Resync {
-                    self.state = state;
+                    self.verdict(state);
                 }
-                self.doubt();
+                if state != State::Closed {
+                    self.doubt();
+                }
             }
         }
     }
@@ -122,6 +127,7 @@ impl Asset {
     pub fn judged(&mut self, state: State) {
         if self.state != State::Closed || !matches!(state, State::Syncing | State::Resync | State::Down) {
             self.verdict(state);
+            self.judged |= state == State::Closed;
             if self.state == State::Down {
                 // The producer is gone, and the next one may begin with a smaller epoch.
                 self.last = None;
@@ -131,6 +137,7 @@ impl Asset {
 
     /// A state that the leg was told; live only ever comes with a snapshot.
     pub fn verdict(&mut self, state: State) {
+        self.judged &= state == State::Live;
         self.state = match (state, self.state) {
             (State::Live, own) => own,
             (told, _) => told,
