@@ -12,6 +12,7 @@ from orderbook.feeding import BOOK, OTHER, Feed, leg, table
 from wup import logs, subjects
 from wup.bus import Message
 from wup.metrics import REGISTRY
+from wup.orderbook.upstream import MOST_INSTANCES
 
 if TYPE_CHECKING:
     from wup.mapping.table import Leg
@@ -184,3 +185,35 @@ async def test_garbage_as_a_request_or_a_mark_is_counted() -> None:
         )
         assert feed.take() == []
         assert feed.service.store.book(BOOK).state == "live"
+
+
+async def test_invented_instances_take_no_room_from_those_that_speak() -> None:
+    """A flood of marks of instances that nobody knows is remembered up to a bound, counted, and pushes nobody
+    out: a normalizer that spoke before it is still missed when it falls silent, and one that begins in the
+    middle of it is heard and not taken for dead."""
+
+    def mark(one: Leg | None, instance: str) -> None:
+        epoch = feed.epoch + (one is None)
+        body = {"type": "marks", "epoch": epoch, "assets": {} if one is None else {one.asset_id: 1}}
+        feed.bus.publish(subjects.normalized_marks("kalshi", instance), orjson.dumps(body))
+
+    labels = {"stage": "orderbook", "platform": "kalshi", "kind": "too_many_instances"}
+    async with Feed() as feed:
+        await feed.start(table(K, H))
+        feed.book(K, [["0.52", "500"]], [])
+        mark(K, "first")
+        before = counted("wup_bad_input_total", **labels)
+        for number in range(500):
+            mark(None, f"invented-{number}")
+        feed.book(H, [["0.52", "500"]], [])
+        for _ in range(4):
+            feed.clock.advance(1.0)
+            for number in range(500):
+                mark(None, f"invented-{number}")
+            mark(H, "second")
+            feed.service.tick()
+        assert counted("wup_bad_input_total", **labels) - before > 2_000
+        assert len(feed.service._upstream._instances) <= MOST_INSTANCES
+        store = feed.service.store
+        assert store.book(BOOK).legs["kalshi"]["state"] == "down", "the first fell silent"
+        assert store.book(OTHER).legs["kalshi"]["state"] == "live"

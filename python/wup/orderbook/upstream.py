@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from wup import logs
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 TWO_MARKS_S = 2.5
+MOST_INSTANCES = 64
+"""Normalizers of one platform that are remembered at a time; a name on the bus costs nothing to invent."""
 
 
 @dataclass(slots=True)
@@ -41,11 +45,15 @@ class Upstream:
 
     def heard(self, platform: str, instance: str, epoch: int, assets: Iterable[str], now: float) -> None:
         """A mark of `instance`, a process with this epoch, that names `assets`, for all of which it speaks;
-        an asset belongs to the instance that named it last.
+        an asset belongs to the instance that named it last. Of more instances than `MOST_INSTANCES` those that
+        speak for nothing make room, or are not taken, and no others.
         """
         named = set(assets)
         entry = self._instances.get((platform, instance))
         if entry is None:
+            if not self._room(platform, named):
+                logs.bad_input("orderbook", platform, "too_many_instances", instance)
+                return
             entry = self._instances[platform, instance] = _Instance(epoch, now)
         elif epoch < entry.epoch:
             # Left over from a dead process, or a successor whose clock was set back: it is known once the
@@ -62,6 +70,17 @@ class Upstream:
         for asset in named:
             self._unmarked.pop((platform, asset), None)
         self._give(platform, entry, named)
+
+    def _room(self, platform: str, named: set[str]) -> bool:
+        """Is there room for one more instance, that names these assets?"""
+        known = [(key, entry) for key, entry in self._instances.items() if key[0] == platform]
+        if len(known) < MOST_INSTANCES:
+            return True
+        idle = [(entry.heard, key) for key, entry in known if not entry.assets]
+        if not named or not idle:
+            return False
+        del self._instances[min(idle)[1]]
+        return True
 
     def _give(self, platform: str, entry: _Instance, assets: set[str]) -> None:
         for (other, _), them in self._instances.items():
