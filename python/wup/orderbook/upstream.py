@@ -45,8 +45,8 @@ class Upstream:
 
     def heard(self, platform: str, instance: str, epoch: int, assets: Iterable[str], now: float) -> None:
         """A mark of `instance`, a process with this epoch, that names `assets`, for all of which it speaks;
-        an asset belongs to the instance that named it last. Of more instances than `MOST_INSTANCES` those that
-        speak for nothing make room, or are not taken, and no others.
+        an asset belongs to the instance that named it last. Of more instances than `MOST_INSTANCES` those
+        that speak for nothing make room, or are not taken, and no others.
         """
         named = set(assets)
         entry = self._instances.get((platform, instance))
