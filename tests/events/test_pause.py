@@ -19,10 +19,13 @@ from wup import _core
 from wup.bus import LocalBus
 from wup.config import Settings
 from wup.events import discovery
+from wup.events import service as service_module
 from wup.events.discovery import Discovery
 from wup.events.service import EventService
 from wup.mapping.apply import put_in_force
 from wup.mapping.catalogue import Catalogue, CatalogueError, EventUnreadable, Pause
+from wup.mapping.pauses import load_pauses, save_pauses
+from wup.mapping.redis import connect
 from wup.mapping.source import MappingSource
 from wup.mapping.table import MappingTable
 from wup.sim import SimSettings, Simulators
@@ -185,6 +188,92 @@ async def test_a_paused_shard_takes_its_own_markets_only(
             ready = (await http.get("/readyz")).json()
             assert "paused" not in ready
             assert ready["degraded"] == []
+
+
+@pytest.mark.parametrize("memory", ["kept", "lost"])
+async def test_a_restart_in_a_pause_shows_nothing_open(
+    rest: VenueRest, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str
+) -> None:
+    """The service starts again while a shard is paused. Its venue does not say so at once, or Redis has
+    forgotten it: no stage ever sees the leg in its book before the venue says that it trades again."""
+    monkeypatch.setattr(discovery, "PAUSE_S", 0.02)
+    monkeypatch.setattr(service_module, "_FIRST_ROUND_S", 60)
+    rest.exchange = {"status": status(True, False), "schedule": {"schedule": SCHEDULE}}
+    markets = [kalshi_market("KXFED-1-A"), kalshi_market("KXFED-1-B", exchange_index=1)]
+    rest.kalshi["KXFED-1"] = kalshi_event("KXFED-1", markets)
+    rest.series["KXFED"] = {}
+    (tmp_path / "mappings").mkdir()
+    settings = Settings(
+        mappings=str(tmp_path / "mappings"), events_http_port=0, event_slug=("kalshi:KXFED-1",)
+    )
+    async with followed(settings, redis_url, {"kalshi": KalshiCatalogue(rest.urls)}) as (first, until):
+        await until(lambda t: suspended(t) == {"KXFED-1-A": None, "KXFED-1-B": "maintenance"})
+        await first.settled()
+    bus = LocalBus()
+    stage = MappingSource(redis_url, bus, poll_s=0.02)
+    slow = KalshiCatalogue(rest.urls)
+    ask = slow.pause
+
+    async def later() -> Pause | None:
+        # The answer comes when everything else is known for long.
+        await asyncio.sleep(0.3)
+        return await ask()
+
+    monkeypatch.setattr(slow, "pause", later)
+    tables = [await stage.start()]
+    stage.on_change(tables.append)
+    redis = connect(redis_url)
+    if memory == "lost":
+        assert await redis.delete("mapping:paused") == 1
+    else:
+        rest.exchange["status"] = None
+    async with followed(settings, redis_url, {"kalshi": slow}, bus) as (second, until):
+        await second.settled()
+        monkeypatch.setattr(slow, "pause", ask)
+        seen = rest.hits["status"]
+        async with asyncio.timeout(10):
+            while rest.hits["status"] < seen + 3:
+                await asyncio.sleep(0.01)
+        # Another version, to see what would be in it.
+        rest.kalshi["KXFED-1"] = kalshi_event("KXFED-1", [*markets, kalshi_market("KXFED-1-C")])
+        await second.track(("kalshi", "KXFED-1"))
+        await until(lambda t: len(suspended(t)) == 3)
+        assert await redis.hlen("mapping:paused") == 1
+        assert {suspended(table)["KXFED-1-B"] for table in tables} == {"maintenance"}
+        rest.exchange["status"] = status(True, True)
+        await until(lambda t: set(suspended(t).values()) == {None})
+        await second.settled()
+        assert await redis.exists("mapping:paused") == 0
+    await stage.stop()
+    await redis.aclose()
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"part":"ab","until_us":"soon"}',
+        b'{"part":["a",[1]],"until_us":null}',
+        b'{"part":["a"],"until_us":null}',
+        b'{"part":null,"until_us":null,"x":"' + b"y" * 70_000 + b'"}',
+    ],
+)
+async def test_a_stored_pause_that_cannot_be_read(redis_url: str, stored: bytes) -> None:
+    """It is left out, the others are read; over another type the next pause is written."""
+    redis = connect(redis_url)
+    whole, part = Pause(None, None), Pause(("shard", frozenset({"1", "2"})), 7)
+    await save_pauses(redis, {"kalshi": part, "polymarket": whole, "other": None})
+    assert await load_pauses(redis) == {"kalshi": part, "polymarket": whole}
+    await redis.hset("mapping:paused", "kalshi", stored)
+    assert await load_pauses(redis) == {"polymarket": whole}
+    await redis.delete("mapping:paused")
+    await redis.rpush("mapping:paused", "word")
+    assert await load_pauses(redis) == {}
+    await save_pauses(redis, {"kalshi": part})
+    assert await load_pauses(redis) == {"kalshi": part}
+    await redis.aclose()
 
 
 async def test_a_fault_of_the_question_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

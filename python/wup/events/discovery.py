@@ -105,6 +105,10 @@ class Discovery:
         self.breaker = Breaker(clock)
         self.first_round = asyncio.Event()
         """Set when every event followed at the start was asked for once, or the venue is down."""
+        self.pause_asked = asyncio.Event()
+        """Set when the venue was asked for the first time whether it trades."""
+        self._told = False
+        """It has said so."""
         self._catalogue = catalogue
         self._refresh_s = refresh_s
         self._found = found
@@ -180,17 +184,30 @@ class Discovery:
             tasks.create_task(self._watch_pause(), name=f"pause-{self.platform}")
             tasks.create_task(self._refresh(), name=f"refresh-{self.platform}")
 
+    async def looked(self) -> None:
+        """Wait for the first round, and for the first question whether the venue trades."""
+        await self.first_round.wait()
+        if self._any.is_set():
+            await self.pause_asked.wait()
+
+    def recall(self, pause: Pause) -> None:
+        """What an earlier run heard last: it holds until the venue says something."""
+        if not self._told:
+            self.pause = pause
+
     async def _watch_pause(self) -> None:
         """Whether the venue as a whole trades; while it does not say, what it said last holds."""
         while True:
             await self._any.wait()
             try:
                 self._take(await self._catalogue.pause())
+                self._told = True
             except CatalogueError as error:
                 logs.bad_input("events", self.platform, "pause_unknown", str(error))
             except Exception as error:
                 # A fault of ours over some answer: what was known stays, and the next one may be read.
                 logs.bad_input("events", self.platform, "pause_fault", repr(error))
+            self.pause_asked.set()
             await asyncio.sleep(PAUSE_S)
 
     def _take(self, pause: Pause | None) -> None:

@@ -22,6 +22,7 @@ from wup import backoff, logs, subjects
 from wup.clock import SYSTEM_CLOCK
 from wup.events.history import entry_of
 from wup.mapping import records
+from wup.mapping.pauses import save_pauses
 from wup.mapping.redis import INDEXES, REDIS_ERRORS, MappingStore, connect, hids_of
 from wup.mapping.source import announcement
 from wup.mapping.state import State
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from wup.bus import Bus
     from wup.clock import Clock
-    from wup.mapping.catalogue import VenueEventRecord
+    from wup.mapping.catalogue import Pause, VenueEventRecord
     from wup.mapping.compile import Compiler, Unit
     from wup.mapping.listing import EventKey
     from wup.mapping.records import Record
@@ -101,6 +102,9 @@ class Publisher:
         self._events: dict[EventKey, VenueEventRecord] = {}
         self._gone_events: set[EventKey] = set()
         self._tracking: dict[EventKey, bool] = {}
+        self._pauses: dict[str, Pause | None] = {}
+        """By platform."""
+        self._pauses_changed = False
         self._audit_from = 0
         self._stopping = False
         self._wake = asyncio.Event()
@@ -109,7 +113,8 @@ class Publisher:
     @property
     def waiting(self) -> int:
         """Changes not written yet."""
-        return len(self._dirty) + len(self._events) + len(self._gone_events) + len(self._tracking)
+        named = (self._dirty, self._events, self._gone_events, self._tracking)
+        return sum(map(len, named)) + self._pauses_changed
 
     def units_changed(self, names: set[str]) -> None:
         """These units of the compiler may have changed."""
@@ -132,6 +137,12 @@ class Publisher:
     def track(self, key: EventKey, wanted: bool) -> None:
         """Remember, or forget, that an event is followed by request."""
         self._tracking[key] = wanted
+        self._kick()
+
+    def pause(self, platform: str, pause: Pause | None) -> None:
+        """Remember what a venue says of itself as a whole; None: it trades."""
+        self._pauses[platform] = pause
+        self._pauses_changed = True
         self._kick()
 
     async def tracked(self) -> set[EventKey]:
@@ -208,7 +219,15 @@ class Publisher:
             self._settled.set()
 
     async def _flush(self) -> None:
-        """Events and the tracked set: not part of a version."""
+        """Pauses, the tracked set and events: not part of a version."""
+        if self._pauses and (self._pauses_changed or self._stored is None):
+            # Before the legs that leave or come back: whoever restarts between finds why.
+            self._pauses_changed = False
+            try:
+                await save_pauses(self._redis, dict(self._pauses))
+            except BaseException:
+                self._pauses_changed = True
+                raise
         tracking = dict(self._tracking)
         if tracking:
             await self._store.track(

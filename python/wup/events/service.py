@@ -29,6 +29,7 @@ from wup.http_server import HttpServer
 from wup.mapping.catalogue import EventNotFound, dated, paused
 from wup.mapping.compile import Compiler
 from wup.mapping.file import NO_FILES, MappingFiles
+from wup.mapping.pauses import load_pauses
 from wup.mapping.records import BadRecord
 from wup.mapping.redis import REDIS_ERRORS, MappingStore, connect
 from wup.mapping.write import digest
@@ -278,6 +279,7 @@ class EventService:
         for event in list(self.events.values()):
             if event.platform == platform:
                 self._publisher.units_changed(self.compiler.set_event(self.as_paused(event)))
+        self._publisher.pause(platform, self.discoveries[platform].pause)
 
     def _announced(self, message: Message) -> None:
         """`{"events": [...]}`: by the venue's stream these have another listing. `{"assets": "all"|[...]}`:
@@ -318,6 +320,11 @@ class EventService:
             logs.bad_input("events", key[0], "unknown_platform", f"tracked {key[0]}:{key[1]}")
             self.tracked.discard(key)
         self._follow()
+        recalled = await load_pauses(self._redis)
+        for platform, discovery in self.discoveries.items():
+            if platform in recalled:
+                discovery.recall(recalled[platform])
+            self._paused(platform)
         wanted = [*self._configured, *self._files.events(), *sorted(self.tracked)]
         for key in await store.event_keys(self.catalogues) - set(wanted):
             self._publisher.event_dropped(key)
@@ -331,7 +338,7 @@ class EventService:
                 # What was fetched meanwhile is newer; since when its facts hold, an earlier run may know.
                 newer = self.events.get(key)
                 self._keep(key, found[0] if newer is None else dated(newer, found[0]))
-        rounds = [discovery.first_round.wait() for discovery in self.discoveries.values()]
+        rounds = [discovery.looked() for discovery in self.discoveries.values()]
         try:
             # One first version with everything in it, if the venues are quick.
             async with asyncio.timeout(_FIRST_ROUND_S):
