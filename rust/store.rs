@@ -106,6 +106,11 @@ impl Store {
         }
     }
 
+    /// Every epoch given out from now on is larger than this.
+    pub fn raise_epoch(&self, epoch_ms: i64) {
+        self.last_epoch.fetch_max(epoch_ms, Ordering::Relaxed);
+    }
+
     /// The last epoch given out, to be kept where the next process finds it.
     #[must_use]
     pub fn last_epoch(&self) -> i64 {

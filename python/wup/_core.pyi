@@ -310,6 +310,9 @@ class BookStore:
     def books(self, pattern: str = ">") -> list[str]:
         """Ids that match, in mapping order; NO ids for a pattern whose third token is `no`."""
 
+    def raise_epoch(self, epoch_ms: int) -> None:
+        """Every epoch given out from now on is larger than this."""
+
     def last_epoch(self) -> int:
         """The last epoch given out; keep it where the next process finds it."""
 

@@ -11,8 +11,6 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Self
 
-from redis.exceptions import RedisError
-
 from wup import config, logs, servers
 from wup.access import Access
 from wup.aggregator import Aggregator
@@ -24,12 +22,12 @@ from wup.gateway.service import Gateway
 from wup.gateway.source import BusSource, HttpSource
 from wup.loop_lag import watch_lag
 from wup.mapping.redis import connect as connect_redis
-from wup.mapping.redis import last_epoch, save_epoch
 from wup.mapping.source import MappingSource
 from wup.metrics import REGISTRY
 from wup.metrics_server import MetricsServer
 from wup.normalizer.service import NormalizerService
 from wup.orderbook import EPOCHS_AHEAD_MS, OrderbookHttp, OrderbookService
+from wup.orderbook.epochs import Epochs
 from wup.recorder import Recorder
 from wup.recorder.follower import Follower
 from wup.recorder.http import RecorderHttp
@@ -188,35 +186,27 @@ class Process:
         index, shards = self.settings.shard_index()
         client = connect_redis(self.redis_url)
         self._stack.push_async_callback(client.aclose)
-        last = 0
-        try:
-            last = await last_epoch(client, shards)
-        except (RedisError, OSError) as error:
-            # The wall clock serves as well, as long as nobody steps it back.
-            logs.log("orderbook").warning("last epoch unknown", detail=repr(error))
-        epoch = max(SYSTEM_CLOCK.now_us() // 1000, last)
-
-        async def keep(last: int) -> bool:
-            try:
-                await save_epoch(client, str(index), last)
-            except (RedisError, OSError) as error:
-                logs.bad_input("orderbook", "", "epoch_not_kept", str(last), error=repr(error))
-                return False
-            return True
-
+        epochs = Epochs(client, index, shards)
+        epoch = await epochs.first()
         # Before the first epoch is given out: a process killed right after it must not be forgotten.
-        await keep(epoch + EPOCHS_AHEAD_MS)
+        await epochs.keep(epoch + EPOCHS_AHEAD_MS)
         service = OrderbookService(
             self.bus,
             subject=self.settings.nats_subject,
             publish=self.settings.publish_changes,
             shard=(index, shards),
             epoch_ms=epoch,
-            save_epoch=keep,
+            save_epoch=epochs.keep,
         )
         self._stack.push_async_callback(service.stop)
         await service.start()
-        self._followers.append(service.set_table)
+
+        async def follow(table: MappingTable) -> None:
+            if table.legs:
+                await epochs.opens(service.store)
+            await service.set_table(table)
+
+        self._followers.append(follow)
         self.orderbook = service
         http = OrderbookHttp(
             service,

@@ -202,6 +202,11 @@ impl PyBookStore {
         Ok(guarded(|| self.store.matching(pattern))?)
     }
 
+    /// Every epoch given out from now on is larger than this.
+    fn raise_epoch(&self, epoch_ms: i64) {
+        self.store.raise_epoch(epoch_ms);
+    }
+
     /// The last epoch given out, to be kept where the next process finds it.
     fn last_epoch(&self) -> i64 {
         self.store.last_epoch()

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import orjson
 import pytest
+from redis.exceptions import RedisError
 
 from orderbook.feeding import BOOK, OTHER, Feed, leg, table
 from wup import runtime, subjects
-from wup.clock import SYSTEM_CLOCK
+from wup._core import BookStore
+from wup.clock import SYSTEM_CLOCK, ManualClock
 from wup.mapping.redis import connect, load_epoch, save_epoch
+from wup.mapping.table import EMPTY
 from wup.orderbook import EPOCHS_AHEAD_MS, OrderbookHttp
+from wup.orderbook.epochs import Epochs
 from wup.orderbook.shard import shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+
+    from redis.asyncio import Redis
 
 K = leg("kalshi", "KXFED-26DEC-C25")
 P = leg("polymarket", "6519")
@@ -316,6 +323,60 @@ async def test_the_reserve_is_in_redis_before_the_first_epoch(redis_url: str) ->
             assert lasts[-1] < reserve
             assert reserve > SYSTEM_CLOCK.now_us() // 1000
     assert lasts[1] > lasts[0] + EPOCHS_AHEAD_MS // 2
+    await client.aclose()
+
+
+class Failing:
+    """A Redis client whose reads of several keys fail so many times."""
+
+    def __init__(self, client: Redis, failures: float) -> None:
+        self._client, self.failures = client, failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def mget(self, keys: list[str]) -> Any:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise RedisError("away")
+        return await self._client.mget(keys)
+
+
+async def test_no_book_opens_before_the_last_epochs_are_known(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wire.md section 3 rule 2: a start that cannot read what was given out asks again before its first book
+    opens, and keeps its own reserve above it, however far behind its clock stands."""
+    settings, venues = runtime.load_settings()
+    settings = settings.model_copy(update={"redis_url": redis_url, "http_port": 0})
+    client = connect(redis_url)
+    far = SYSTEM_CLOCK.now_us() // 1000 + 3_600_000
+    await save_epoch(client, "0", far)
+    failing = Failing(client, 2)
+    monkeypatch.setattr(runtime, "connect_redis", lambda url: failing)
+    async with runtime.Process(settings, venues) as process:
+        service, _ = await process.start_orderbook(0, "HTTP_PORT")
+        (follow,) = process._followers
+        await follow(EMPTY)
+        assert (failing.failures, service.store.last_epoch() < far) == (1, True)
+        await follow(table(K))
+        assert failing.failures == -1
+        assert service.store.last_epoch() > far
+        assert await load_epoch(client, "0") >= service.store.last_epoch() + EPOCHS_AHEAD_MS // 2
+    await client.aclose()
+
+
+async def test_books_open_a_day_ahead_when_the_last_epochs_stay_unknown(redis_url: str) -> None:
+    """The wait for Redis has an end: epochs then lie above what a clock set back by a day gave out."""
+    client = connect(redis_url)
+    clock = ManualClock()
+    epochs = Epochs(Failing(client, math.inf), 0, 1, clock=clock, wait_s=0.0)  # type: ignore[arg-type]
+    wall_ms = clock.now_us() // 1000
+    store = BookStore(await epochs.first())
+    assert store.last_epoch() == wall_ms
+    await epochs.opens(store)
+    assert store.last_epoch() == wall_ms + 86_400_000
+    assert await load_epoch(client, "0") > wall_ms + 86_400_000
     await client.aclose()
 
 
