@@ -14,6 +14,7 @@ from venues.kal import FRAME_MS, A, B, delta, error, raw, snapshot, subscribed
 from venues.poly import MARKET, NO, YES, Book
 from venues.poly import raw as poly_raw
 from wup.mapping.table import MappingTable
+from wup.normalizer.service import STATUS_PARTS
 from wup.normalizer.statuses import KEPT, Statuses
 from wup.playback.player import Player
 from wup.raw import Meta
@@ -353,7 +354,7 @@ def test_every_change_of_a_status_is_told() -> None:
     feed.frame("kalshi", life("deactivated", 2))
     feed.frame("kalshi", delta(A, 2, "yes", "0.4000", "1.00", ts_ms=FRAME_MS))
     feed.engine.set_table(listed("halted", 2))
-    feed.engine.tell_statuses()
+    feed.engine.tell_statuses(1)
     feed.frame("kalshi", life("activated", 3))
     feed.frame("kalshi", life("determined", 4, B, result="no"))
     why = {"asset": A, "status": "halted", "why": "halted", "told_us": START_US}
@@ -365,6 +366,34 @@ def test_every_change_of_a_status_is_told() -> None:
         ("kalshi", A, {"asset": A, "status": "open"}),
         ("kalshi", B, {**why, "asset": B, "status": "closed", "why": "resolved", "result": "no"}),
     ]
+
+
+def test_statuses_are_told_again_a_few_at_a_time() -> None:
+    """In one round of so many parts every halt and every end of a followed market is told once, evenly, and
+    no end of a market that is not followed; what opened since is not told."""
+    told: list[tuple[str, str, dict[str, Any]]] = []
+    names = [f"KX-{number}" for number in range(5_000)]
+    feed = Feed(*(("kalshi", name, name) for name in names), tell=lambda *one: told.append(one))
+    feed.open("kalshi", use_yes_price=False)
+    for number, name in enumerate(names):
+        kind = {"result": "yes"} if number % 10 else {}
+        feed.frame("kalshi", life("determined" if number % 10 else "deactivated", number + 1, name, **kind))
+    feed.engine.set_table(table(*(("kalshi", name, name) for name in names[:4_000]), version=2))
+    told.clear()
+    sizes = []
+    for part in range(2 * STATUS_PARTS):
+        if part == STATUS_PARTS:
+            first, told[:] = sorted(one[1] for one in told), []
+        if part == STATUS_PARTS + 1:
+            feed.frame("kalshi", life("activated", 9_001, names[3_990]))
+        before = len(told)
+        feed.engine.tell_statuses(STATUS_PARTS)
+        sizes.append(len(told) - before)
+    wanted = sorted(name for number, name in enumerate(names) if number < 4_000 or number % 10 == 0)
+    assert first == wanted
+    second = [one[1] for one in told if one[2]["status"] != "open"]
+    assert sorted(second) == [name for name in wanted if name != names[3_990]]
+    assert max(sizes) <= 5
 
 
 def test_a_log_that_begins_in_a_halt_knows_of_it() -> None:

@@ -318,9 +318,9 @@ class Engine:
                 told_us=told_us,
             )
 
-    def tell_statuses(self) -> None:
-        """Tell the status of every market that is not open once more."""
-        self._statuses.again()
+    def tell_statuses(self, parts: int) -> None:
+        """Tell the statuses of markets that are not open once more: the next of so many parts of them."""
+        self._statuses.again(parts, lambda platform, asset_id: asset_id in self._assets.get(platform, {}))
 
     # --- time and requests ------------------------------------------------------------------------
 

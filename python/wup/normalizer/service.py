@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 STAGE = "normalizer"
 TIMER_S = 0.05
 MARKS_S = 1.0
-STATUS_ROUNDS = 60
-"""Marks between two repeats of the statuses: for logs whose beginning is gone."""
+STATUS_PARTS = 1200
+"""Timers between two repeats of a status, a minute, for logs whose beginning is gone: a few at each."""
 STATUS_OF = "none.0"
 """Statuses are about markets and no connection; the name stands where a connection's would."""
 STALLED_S = 0.5
@@ -90,7 +90,6 @@ class NormalizerService:
         self._subscriptions: list[Subscription] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._counted: dict[tuple[str, str], int] = {}
-        self._rounds = 0
 
     def set_table(self, table: MappingTable) -> None:
         """Follow exactly the table's assets from now on."""
@@ -268,6 +267,7 @@ class NormalizerService:
             if self._told:
                 self._tell_now()
             try:
+                self.engine.tell_statuses(STATUS_PARTS)
                 self.engine.timer(self._now_us())
             except Exception as error:
                 # Only this loop finds a dead aggregator: it must outlive whatever one round meets.
@@ -283,9 +283,6 @@ class NormalizerService:
 
     def mark(self) -> None:
         """Publish the marks of every platform, and bring the cold counters up to date."""
-        self._rounds += 1
-        if self._rounds % STATUS_ROUNDS == 0:
-            self.engine.tell_statuses()
         for subject, payload in self.engine.marks(self._now_us()):
             self._bus.publish(subject, payload)
         self._announce()

@@ -74,6 +74,9 @@ class Statuses:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._held: dict[tuple[str, str], Status] = {}
+        self._round: list[tuple[str, str]] = []
+        """What this round of telling all once more goes through."""
+        self._part = 0
 
     def of(self, platform: str, asset_id: str) -> Status | None:
         """None: open, or never heard of."""
@@ -135,10 +138,17 @@ class Statuses:
             self._told(key, held)
         return venue_us >= held.venue_us + RESUMED_US
 
-    def again(self) -> None:
-        """Tell all of them once more: a log may have lost its beginning."""
-        for key, held in self._held.items():
-            self._told(key, held)
+    def again(self, parts: int, followed: Callable[[str, str], bool]) -> None:
+        """Tell the next of so many parts once more, for a log may have lost its beginning: each halt, and the
+        ends of what is followed."""
+        if self._part == 0:
+            self._round = list(self._held)
+        count, part = len(self._round), self._part
+        for key in self._round[part * count // parts : (part + 1) * count // parts]:
+            held = self._held.get(key)
+            if held is not None and (held.status == "halted" or followed(*key)):
+                self._told(key, held)
+        self._part = (part + 1) % parts
 
     def _forget(self) -> None:
         """The oldest end: a halt may still be one that is waited for."""
