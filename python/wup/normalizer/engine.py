@@ -88,6 +88,8 @@ class Engine:
     def set_table(self, table: MappingTable) -> None:
         """Follow exactly the table's assets from now on."""
         self._followed.set_table(table)
+        for connection in self._connections.values():
+            connection.sweep(self._assets[connection.platform])
 
     # --- records ----------------------------------------------------------------------------------
 

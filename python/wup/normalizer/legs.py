@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from wup import subjects
 from wup._core import Writer
+from wup.venues.following import too_many
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wup.model import Instrument, LegState
     from wup.normalizer.showing import Bad
     from wup.normalizer.statuses import Status
@@ -118,6 +121,17 @@ class Connection:
         self.marks_us: int | None = None
         self.silent = False
         self.replace_us = 0
+
+    def sweep(self, followed: Mapping[str, Asset]) -> None:
+        """Forget assets that are not followed any more and that this connection has no book of, once they are
+        many: most go when they are unsubscribed, but not in every order."""
+        for kept in (self.live, self.doubted, self.told):
+            if too_many(len(kept), followed):
+                for asset_id in [one for one in kept if one not in followed]:
+                    if self.normaliser.book(asset_id) is None:
+                        self.live.pop(asset_id, None)
+                        self.doubted.discard(asset_id)
+                        self.told.discard(asset_id)
 
     def distrust(self, bad: Bad) -> tuple[str, ...]:
         """Nothing of this connection is known before its next whole books; the assets that this concerns."""

@@ -239,6 +239,11 @@ class Showing:
         held = self._statuses.hold(
             platform, asset_id, status, why, result=result, venue_us=venue_us, listed=listed, told_us=told_us
         )
+        if held.status == "closed":
+            # No connection shows it any more, and none says when it stops carrying it.
+            for connection in self._connections.values():
+                if connection.platform == platform:
+                    connection.live.pop(asset_id, None)
         if asset is None:
             return
         asset.status = held

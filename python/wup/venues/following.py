@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from wup.model import Instrument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 
 MIRROR_OF = "mirror_of"
 """Fact of an asset that shows the same orders as another: verified where the venue lets one, never shown."""
+
+
+KEPT_BESIDE = 64
+"""Of so many assets that are not followed something may be kept, besides once as many as are."""
 
 
 class Discovering(dict[str, Instrument]):
@@ -40,6 +44,11 @@ def find(instruments: Mapping[str, Instrument], asset_id: str, market_id: str) -
     if found is None and isinstance(instruments, Discovering) and instruments.adopts:
         return instruments.adopt(asset_id, market_id)
     return found
+
+
+def too_many(kept: int, followed: Collection[str]) -> bool:
+    """Is so much kept about assets that a part of it must be about some that are not followed any more?"""
+    return kept > 2 * len(followed) + KEPT_BESIDE
 
 
 class Dropped:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 REPAIR_US = 5_000_000
 REPAIRS = 3
 """Requests in a row without an answer after which the connection itself is in question."""
@@ -35,6 +40,13 @@ class Repairs:
         self._attempts.pop(asset_id, None)
         self._served.discard(asset_id)
         self._asked_us.pop(asset_id, None)
+
+    def __len__(self) -> int:
+        """Assets that something is known of."""
+        return max(len(self._attempts), len(self._served), len(self._asked_us))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({*self._attempts, *self._served, *self._asked_us})
 
     def answered(self, asset_id: str) -> None:
         """A whole book came."""

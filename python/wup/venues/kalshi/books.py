@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wup._core import NegativeSize, NumberError, VenueBook
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, RepairWanted, StatusTold
-from wup.venues.following import Dropped, find
+from wup.venues.following import Dropped, find, too_many
 from wup.venues.numbers import complement
 from wup.venues.repairs import REPAIR_US, Repairs
 
@@ -71,6 +71,13 @@ class KalshiBooks:
             if not market.valid and market.due_us is None:
                 self._wait(ticker, market, now_us + FIRST_BOOK_US)
 
+    def _sweep(self) -> None:
+        """Forget what left in another order: unsubscribed first and not followed any more later."""
+        if too_many(len(self._repairs), self._instruments):
+            for ticker in self._repairs:
+                if ticker not in self._instruments and ticker not in self._markets:
+                    self._repairs.forget(ticker)
+
     def _wait(self, ticker: str, market: Market, due_us: int) -> None:
         market.due_us = due_us
         self._due[ticker] = market
@@ -109,6 +116,7 @@ class KalshiBooks:
         if find(self._instruments, ticker, ticker) is None:
             self._markets.pop(ticker, None)
             self._due.pop(ticker, None)
+            self._repairs.forget(ticker)
             out.append(BadInput("unknown_asset", ticker, ticker))
             return None
         market = self._markets.get(ticker)

@@ -84,6 +84,7 @@ class KalshiNormaliser(KalshiBooks):
                     self._repairs.forget(ticker)
                 if market is not None and not market.closed:
                     out.append(LegChanged(ticker, "down", "unmapped"))
+        self._sweep()
         return out
 
     def frame(self, raw: bytes, now_us: int) -> list[Output]:

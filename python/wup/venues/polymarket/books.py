@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from wup._core import NumberError, VenueBook
 from wup.venues.base import BadInput, BookChanged, BookReplaced, LegChanged, LegCheck, RepairWanted
-from wup.venues.following import MIRROR_OF, Dropped, find
+from wup.venues.following import MIRROR_OF, Dropped, find, too_many
 from wup.venues.polymarket.truth import Market, Token
 from wup.venues.repairs import REPAIR_US, REPAIRS, Repairs
 
@@ -53,6 +53,8 @@ class PolymarketBooks:
         # Assets that we unsubscribed and subscribed again, with when: a book may still be one of the old
         # subscription.
         self._again: dict[str, int] = {}
+        # Assets that we unsubscribed within a repair, with when to ask again.
+        self._resumed: dict[str, int] = {}
         # First books of this connection carry the facts of the hash (point 9); others could not be told.
         self._facts_come = False
         # Books without them right after a new subscription, while none with them has come.
@@ -94,11 +96,27 @@ class PolymarketBooks:
         """Of what is not followed any more nothing is kept but the counts: markets come and go."""
         if token is not None and not token.market.tokens:
             self._markets.pop(token.market.id, None)
+        self._resumed.pop(asset, None)
         self._repairs.forget(asset)
         self._again.pop(asset, None)
         check = self._found.pop(asset, None)
         if check is not None:
             self._past.add(check)
+
+    def _sweep(self) -> None:
+        """Forget what left in another order: unsubscribed first and not followed any more later.
+
+        Done when we send and not by the clock, so that a replay does the same.
+        """
+        kept = max(len(self._found), len(self._again), len(self._repairs), len(self._markets))
+        if not too_many(kept, self._instruments):
+            return
+        for asset in {*self._found, *self._again, *self._repairs}:
+            if asset not in self._instruments and asset not in self._tokens and asset not in self._expected:
+                self._forget_for_good(asset, None)
+        followed = {instrument.market_id for instrument in self._instruments.values()}
+        for market in [one for one in self._markets.values() if not one.tokens and one.id not in followed]:
+            del self._markets[market.id]
 
     def _doubt(self, assets: Iterable[str], why: str, now_us: int, out: list[Output]) -> None:
         """These books are no longer known: not shown until their next whole book, which is asked for."""

@@ -42,8 +42,6 @@ class PolymarketNormaliser(PolymarketBooks):
         super().__init__(instruments, str(open_info.get("hash_check", "always")))
         self._native = native
         self._adapter = PolymarketAdapter()
-        # Assets that we unsubscribed within a repair, with when to ask again.
-        self._resumed: dict[str, int] = {}
 
     def sent(self, raw: bytes, now_us: int) -> list[Output]:
         """A frame of ours: which assets to expect a book of."""
@@ -63,8 +61,6 @@ class PolymarketNormaliser(PolymarketBooks):
                     self._resumed[asset] = due_us
                 self._dropped.add(asset)
                 token = self._forget(asset)
-                if asset not in self._instruments:
-                    self._resumed.pop(asset, None)
                 if token is not None and token.shown:
                     out.append(LegChanged(asset, "resync", "gap"))
         else:
@@ -76,6 +72,7 @@ class PolymarketNormaliser(PolymarketBooks):
                     due_us = self._resumed.pop(asset, now_us + REPAIR_US)
                 if asset not in self._tokens or not self._tokens[asset].valid:
                     self._expected[asset] = due_us
+        self._sweep()
         return out
 
     def frame(self, raw: bytes, now_us: int) -> list[Output]:
