@@ -14,16 +14,15 @@ import asyncio
 import contextlib
 import random
 import secrets
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wup import backoff, logs, subjects
 from wup.clock import SYSTEM_CLOCK
 from wup.events.history import entry_of
+from wup.events.kept import Kept
 from wup.mapping import records
-from wup.mapping.pauses import save_pauses
-from wup.mapping.redis import INDEXES, REDIS_ERRORS, MappingStore, connect, hids_of
+from wup.mapping.redis import INDEXES, REDIS_ERRORS, AnotherWriter, MappingStore, connect, hids_of
 from wup.mapping.source import announcement
 from wup.mapping.state import State
 from wup.mapping.stored import fingerprint
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _GUARD_S = 2.0
+_TRIES = 3
 _AUDIT_KEYS = 200
 _ANNOUNCED = 2000
 _DEBOUNCE_S = 0.02
@@ -99,13 +99,10 @@ class Publisher:
         self._folded = 0
         """Exclusive or of these as numbers."""
         self._dirty: set[str] = set()
-        self._events: dict[EventKey, VenueEventRecord] = {}
-        self._gone_events: set[EventKey] = set()
-        self._tracking: dict[EventKey, bool] = {}
-        self._pauses: dict[str, Pause | None] = {}
-        """By platform."""
-        self._pauses_changed = False
+        self._kept = Kept(self._redis)
         self._audit_from = 0
+        self._bulk: asyncio.Future[None] | None = None
+        """The last large transaction."""
         self._stopping = False
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
@@ -113,8 +110,7 @@ class Publisher:
     @property
     def waiting(self) -> int:
         """Changes not written yet."""
-        named = (self._dirty, self._events, self._gone_events, self._tracking)
-        return sum(map(len, named)) + self._pauses_changed
+        return len(self._dirty) + self._kept.waiting
 
     def units_changed(self, names: set[str]) -> None:
         """These units of the compiler may have changed."""
@@ -123,33 +119,27 @@ class Publisher:
 
     def event_fetched(self, event: VenueEventRecord) -> None:
         """Store an event in full."""
-        key = (event.platform, event.slug)
-        self._gone_events.discard(key)
-        self._events[key] = event
+        self._kept.event(event)
         self._kick()
 
     def event_dropped(self, key: EventKey) -> None:
         """Forget an event."""
-        self._events.pop(key, None)
-        self._gone_events.add(key)
+        self._kept.drop_event(key)
         self._kick()
 
     def track(self, key: EventKey, wanted: bool) -> None:
         """Remember, or forget, that an event is followed by request."""
-        self._tracking[key] = wanted
+        self._kept.track(key, wanted)
         self._kick()
 
     def pause(self, platform: str, pause: Pause | None) -> None:
         """Remember what a venue says of itself as a whole; None: it trades."""
-        self._pauses[platform] = pause
-        self._pauses_changed = True
+        self._kept.pause(platform, pause)
         self._kick()
 
     async def tracked(self) -> set[EventKey]:
         """What is followed by request: Redis's list with the changes that wait."""
-        found = await self._store.tracked()
-        found |= {key for key, wanted in self._tracking.items() if wanted}
-        return found - {key for key, wanted in self._tracking.items() if not wanted}
+        return await self._kept.tracked()
 
     async def settled(self) -> None:
         """Wait until everything that was changed before this call is written."""
@@ -160,7 +150,9 @@ class Publisher:
         self._wake.set()
 
     async def close(self) -> None:
-        """Give the connections back, after `run` has ended."""
+        """Give the connections back, after `run` has ended; a large transaction under way ends first."""
+        if self._bulk is not None:
+            await asyncio.gather(self._bulk, return_exceptions=True)
         await self._redis.aclose()
 
     def stop(self) -> None:
@@ -184,13 +176,13 @@ class Publisher:
                 pause = _GUARD_S
             except Exception as error:
                 # Also a fault of our own: what cannot be written now is tried again, and said.
-                if self.reachable or failures == 0:
+                if failures == 0:
                     logs.log("events").warning(
-                        "redis not written, changes wait",
+                        "mapping not written, changes wait",
                         error=repr(error),
-                        exc_info=not isinstance(error, REDIS_ERRORS),
+                        exc_info=not isinstance(error, (*REDIS_ERRORS, AnotherWriter)),
                     )
-                self.reachable = False
+                self.reachable = isinstance(error, AnotherWriter)
                 # Whether the last transaction went through is not known.
                 self._stored = None
                 pause = 0.05 + backoff.full_jitter(failures, random.uniform, cap=2.0)
@@ -213,49 +205,26 @@ class Publisher:
             self._restored = True
         if self._stored is not None:
             await self._audit()
-        await self._flush()
+        await self._kept.write(anew=self._stored is None)
         await self._publish()
         if not self.waiting:
             self._settled.set()
 
-    async def _flush(self) -> None:
-        """Pauses, the tracked set and events: not part of a version."""
-        if self._pauses and (self._pauses_changed or self._stored is None):
-            # Before the legs that leave or come back: whoever restarts between finds why.
-            self._pauses_changed = False
-            try:
-                await save_pauses(self._redis, dict(self._pauses))
-            except BaseException:
-                self._pauses_changed = True
-                raise
-        tracking = dict(self._tracking)
-        if tracking:
-            await self._store.track(
-                [key for key, wanted in tracking.items() if wanted],
-                [key for key, wanted in tracking.items() if not wanted],
-            )
-            for key, wanted in tracking.items():
-                if self._tracking.get(key) == wanted:
-                    del self._tracking[key]
-        while self._events or self._gone_events:
-            batch = dict(list(self._events.items())[:50])
-            gone = set(self._gone_events)
-            # Large events take long to encode, and this loop may be the one that carries the books.
-            encoded = await asyncio.to_thread(_encoded, batch)
-            await self._store.save_events(encoded, gone)
-            for key, event in batch.items():
-                if self._events.get(key) is event:
-                    del self._events[key]
-            self._gone_events -= gone
-
     async def _publish(self) -> None:
         names, self._dirty = self._dirty, set()
-        anew = self._stored is None
-        if anew:
-            names |= set(self._unit_keys) | set(self._compiler.units)
         try:
-            if names or anew:
-                await self._publish_units(names, anew=anew)
+            for _ in range(_TRIES):
+                anew = self._stored is None
+                if anew:
+                    names |= set(self._unit_keys) | set(self._compiler.units)
+                try:
+                    if names or anew:
+                        await self._publish_units(names, anew=anew)
+                    return
+                except AnotherWriter:
+                    # What was compared with Redis is not what stands there now.
+                    self._stored = None
+            raise AnotherWriter(f"somebody else published during each of {_TRIES} attempts")
         except BaseException:
             self._dirty |= names
             raise
@@ -284,16 +253,18 @@ class Publisher:
             and found.run is not None
             and theirs >= max(self.version, self.least_version)
         ):
+            if anew and await self._store.state() != found:
+                raise AnotherWriter("published while this was compared")
             # An earlier run left exactly this, or what left was not there any more.
             self.version, self._in_force = theirs, found
         else:
             version = max(self.version, self._given, theirs, self.least_version - 1) + 1
             self._given = version
             state = State(self._run, version)
-            publish = self._store.publish
+            publish: Callable[..., Awaitable[None]] = self._store.publish
             if len(write) + len(delete) > _BULK_KEYS:
-                publish = partial(_publish_bulk, self._url)
-            await publish(state, write, delete, leaving=gone, anew=indexes, markets_sum=whole)
+                publish = self._publish_bulk
+            await publish(state, write, delete, after=found, leaving=gone, anew=indexes, markets_sum=whole)
             previous, touched = self.version, hids_of([*write, *gone])
             self._announce(state, None if anew else touched)
             logs.log("events").info(
@@ -346,6 +317,14 @@ class Publisher:
         changed = records.sum_of((*left, *joined))[1]
         hids = self._hids - left | joined if left or joined else self._hids
         return hids, len(hids), self._folded ^ changed
+
+    async def _publish_bulk(
+        self, state: State, write: Mapping[str, Record], delete: Collection[str], **how: Any
+    ) -> None:
+        """A large transaction in a loop of its own. A cancelled wait does not end it, `close` waits."""
+        work = _bulk(self._url, state, write, delete, **how)
+        self._bulk = asyncio.ensure_future(asyncio.to_thread(asyncio.run, work))
+        await asyncio.shield(self._bulk)
 
     def _announce(self, state: State, changed: list[str] | None) -> None:
         if changed is not None and len(changed) > _ANNOUNCED:
@@ -405,22 +384,13 @@ def _different(wanted: Mapping[str, Record], known: Mapping[str, int]) -> dict[s
     return {key: value for key, value in wanted.items() if known.get(key) != fingerprint(value)}
 
 
-async def _publish_bulk(
+async def _bulk(
     url: str, state: State, write: Mapping[str, Record], delete: Collection[str], **how: Any
 ) -> None:
-    """A large transaction (`MappingStore.publish`), over a connection with the time that it may need, in a
-    loop of its own."""
+    """A large transaction (`MappingStore.publish`), over a connection with the time that it may need."""
     timeout = _BULK_S + (len(write) + len(delete)) / _BULK_KEYS_PER_S
-
-    async def publish() -> None:
-        redis = connect(url, timeout=timeout)
-        try:
-            await MappingStore(redis).publish(state, write, delete, **how)
-        finally:
-            await redis.aclose()
-
-    await asyncio.to_thread(asyncio.run, publish())
-
-
-def _encoded(events: dict[EventKey, VenueEventRecord]) -> dict[EventKey, str]:
-    return {key: records.event_record(event) for key, event in events.items()}
+    redis = connect(url, timeout=timeout)
+    try:
+        await MappingStore(redis).publish(state, write, delete, **how)
+    finally:
+        await redis.aclose()

@@ -10,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError, WatchError
 
 from wup import logs
 from wup._core import market_hash
 from wup.errors import WupError
 from wup.mapping import records
 from wup.mapping.records import BadRecord
-from wup.mapping.state import RUN, VERSION, State, queue_state, read_state, state_of
+from wup.mapping.state import RUN, VERSION, State, queue_state, read_state, state_of, watch_state
 from wup.mapping.stored import StoredKeys
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ _KEPT_VERSIONS = 500
 
 class MappingMoves(WupError):
     """The mapping was published anew during every attempt to read it whole."""
+
+
+class AnotherWriter(WupError):
+    """Somebody else published meanwhile; nothing was written."""
 
 
 class NoIndex(WupError):
@@ -239,6 +244,7 @@ class MappingStore:
         write: Mapping[str, Record],
         delete: Iterable[str],
         *,
+        after: State | EllipsisType | None = ...,
         leaving: Collection[str] | None = None,
         anew: Mapping[str, Collection[str]] | None = None,
         markets_sum: str | None = None,
@@ -246,16 +252,25 @@ class MappingStore:
         """Write and delete keys, set the version: all or nothing, at once for every reader.
 
         Args:
+            after: the version that must stand there until this one does; by default any.
             leaving: keys that are not part of the mapping any more, those to delete and those that somebody
                 else has meanwhile.
             anew: the indexes (`mapping:markets`, `mapping:rejected`) that are to be written whole; the others
                 follow the keys.
             markets_sum: of the index of markets then; without it nobody can tell whether that is whole.
+
+        Raises:
+            AnotherWriter: not `after`, but another version stands there.
         """
         delete, anew = list(delete), anew or {}
         leaving = delete if leaving is None else leaving
         gone = list(delete)
         async with self._redis.pipeline(transaction=True) as pipe:
+            if not isinstance(after, EllipsisType):
+                found = await watch_state(pipe)
+                if found != after:
+                    raise AnotherWriter(f"{found} stands there, not {after}")
+                pipe.multi()  # type: ignore[no-untyped-call]
             texts = [(key, value) for key, value in write.items() if isinstance(value, str)]
             # Of a hash or set that is written, whatever was there goes first.
             gone += [key for key, value in write.items() if not isinstance(value, str)]
@@ -284,7 +299,10 @@ class MappingStore:
                 pipe.delete(RUN)
             else:
                 pipe.set(RUN, state.run)
-            await pipe.execute()
+            try:
+                await pipe.execute()
+            except WatchError as error:
+                raise AnotherWriter("published meanwhile") from error
 
     async def remember(self, entry: str) -> None:
         """Add what `history` tells of a version. Not part of the version."""

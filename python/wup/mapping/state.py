@@ -38,6 +38,18 @@ async def read_state(redis: Redis) -> State | None:
         return state_of(*await pipe.execute(raise_on_error=False))
 
 
+async def watch_state(pipe: Pipeline) -> State | None:
+    """What stands there, watched: the transaction that follows is refused if somebody changes it before."""
+    await pipe.watch(VERSION, RUN)
+    answers: list[Any] = []
+    for key in (VERSION, RUN):
+        try:
+            answers.append(await pipe.get(key))
+        except ResponseError as error:
+            answers.append(error)
+    return state_of(*answers)
+
+
 def queue_state(pipe: Pipeline) -> None:
     """Ask for the two keys whose answers `state_of` takes."""
     pipe.get(VERSION)
