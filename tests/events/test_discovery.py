@@ -246,3 +246,32 @@ async def test_token_bucket_holds_the_rate() -> None:
     began = time.monotonic()
     await bucket.take()
     assert time.monotonic() - began >= 0.19
+
+
+async def test_an_event_that_cannot_be_taken_fails_alone() -> None:
+    """A fault of ours over one event is counted and logged once, shows as failed, and is tried again; the
+    other events are taken, and the venue is not counted as down."""
+    listing = Listing()
+    listing.answers = {name: listed(name) for name in "AB"}
+    taken: asyncio.Queue[str] = asyncio.Queue()
+    faults = [ZeroDivisionError("ours")] * 2
+
+    def take(event: VenueEventRecord) -> None:
+        if event.slug == "A" and faults:
+            raise faults.pop()
+        taken.put_nowait(event.slug)
+
+    discovery = Discovery(listing, 0.02, take)
+    discovery.follow("AB")
+    with capture_logs() as logged:
+        async with running(discovery), asyncio.timeout(10):
+            while discovery.attempts["A"].outcome != "failed":
+                await asyncio.sleep(0)
+            assert "ours" in discovery.attempts["A"].detail
+            assert discovery.up
+            while await taken.get() != "A":
+                pass
+            assert await taken.get() == "B"
+    assert discovery.attempts["A"].outcome == "ok"
+    assert not faults
+    assert len([line for line in logged if line.get("kind") == "event_fault"]) == 1

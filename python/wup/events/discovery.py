@@ -85,7 +85,7 @@ class Discovery:
     Args:
         catalogue: the venue's REST discovery.
         refresh_s: seconds between two refreshes of the same event.
-        found: called with every event fetched.
+        found: called with every event fetched; what it raises fails that event only.
         paused: called when another part of the venue than before does not trade (`Catalogue.pause`).
     """
 
@@ -118,7 +118,7 @@ class Discovery:
         self._again: dict[str, float] = {}
         """By slug: not later than this once more, because there are news."""
         self._unread: dict[str, int] = {}
-        """Answers in a row that could not be read, by slug."""
+        """Answers in a row that could not be read, or taken, by slug."""
         self._wake = asyncio.Event()
         self._any = asyncio.Event()
         """Something is followed."""
@@ -174,6 +174,7 @@ class Discovery:
         if wait > 0:
             raise CatalogueError(f"{self.platform}: not answering, next attempt in {wait:.0f} s", wait)
         event = await self._ask(slug)
+        self._unread.pop(slug, None)
         if slug in self._due:
             self._due[slug] = self._clock.monotonic() + self._refresh_s
         return event
@@ -255,15 +256,17 @@ class Discovery:
         except EventNotFound:
             pass
         except CatalogueError:
-            if slug in self._due:
-                # To the back, also while the breaker is open: its single attempts go round all events, so
-                # that one that always fails does not keep the venue down for the others.
-                pause = _OPEN_BASE_S * 2 ** min(self._unread.get(slug, 0), 5)
-                self._due[slug] = self._clock.monotonic() + min(self._refresh_s, pause)
+            self._put_back(slug)
             return
         else:
             if slug in self._due:
-                self._found(event)
+                try:
+                    self._found(event)
+                except Exception as error:
+                    # A fault of ours over this event: what was known of it stays, the others go on.
+                    self._fault(slug, error)
+                    return
+                self._unread.pop(slug, None)
         if slug in self._due:
             now = self._clock.monotonic()
             again = self._again.get(slug)
@@ -271,6 +274,21 @@ class Discovery:
                 del self._again[slug]
                 again = None
             self._due[slug] = now + self._refresh_s if again is None else min(again, now + self._refresh_s)
+
+    def _put_back(self, slug: str) -> None:
+        if slug in self._due:
+            # To the back, also while the breaker is open: its single attempts go round all events, so
+            # that one that always fails does not keep the venue down for the others.
+            pause = _OPEN_BASE_S * 2 ** min(self._unread.get(slug, 0), 5)
+            self._due[slug] = self._clock.monotonic() + min(self._refresh_s, pause)
+
+    def _fault(self, slug: str, error: Exception) -> None:
+        """An event was fetched, and could not be taken."""
+        before = self.attempts.get(slug)
+        self._count_unread(slug)
+        self._note(slug, "failed", f"not taken: {error!r}", before)
+        logs.bad_input("events", self.platform, "event_fault", f"{slug}: {error!r}", exc_info=error)
+        self._put_back(slug)
 
     async def _ask(self, slug: str) -> VenueEventRecord:
         before = self.attempts.get(slug)

@@ -290,6 +290,7 @@ def _health(app: FastAPI, service: EventService) -> None:
         reasons = [] if service.redis_reachable else ["redis_unreachable"]
         if down and len(down) == len(service.discoveries):
             reasons.append("every_venue_down")
+        reasons += [f"part_ended:{name}" for name in service.ended]
         degraded = [f"{name}_down" for name in down]
         pauses = {
             name: {"part": None if pause.part is None else sorted(pause.part[1]), "until_us": pause.until_us}

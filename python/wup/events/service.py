@@ -108,6 +108,9 @@ class EventService:
             for name, catalogue in catalogues.items()
         }
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self.ended: list[str] = []
+        """Parts of the service that have ended by a fault of ours: it is to be started again."""
         setting, port = http or self._port()
         # Following an event asks its venue, which may take its time.
         guarded = HttpGuard(make_app(self), Access.of(settings), deadline_s=_DEADLINE_S)
@@ -133,9 +136,19 @@ class EventService:
             self._tasks.append(asyncio.create_task(discovery.run(), name=f"discovery-{discovery.platform}"))
         self._tasks.append(asyncio.create_task(self._publisher.run(), name="mapping-publisher"))
         self._tasks.append(asyncio.create_task(self._watched.watch(), name="mapping-files"))
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that runs for ever has ended: what it did is not done any more."""
+        error = None if task.cancelled() else task.exception()
+        if not self._stopping:
+            self.ended.append(task.get_name())
+            logs.log("events").error("a part of the service has ended", task=task.get_name(), exc_info=error)
 
     async def stop(self) -> None:
         """Stop serving and discovering; the catalogues are closed too."""
+        self._stopping = True
         await self._http.stop()
         if self._announcements is not None:
             await self._announcements.stop()
@@ -270,9 +283,10 @@ class EventService:
 
     def _keep(self, key: EventKey, event: VenueEventRecord) -> None:
         before = self.events.get(key)
-        self.events[key] = event
         if before is None or replace(before, fetched_us=event.fetched_us) != event:
             self._publisher.units_changed(self.compiler.set_event(self.as_paused(event)))
+        # Not before it is compiled: what failed is news again the next time.
+        self.events[key] = event
 
     def _paused(self, platform: str) -> None:
         """The venue as a whole has stopped trading, or does again: its legs leave, or come back, at once."""
