@@ -3,7 +3,7 @@
 `python tests/end_to_end/recovery.py --kills 20 --venue-kills 5` is the long form: 5,006 books, ten thousand
 assets. It prints each kill with its times and whether they are within the goals. Exit code: 0 when nothing
 was wrong and all goals were met, 1 when anything was wrong or did not come back, 3 when all was right but
-some goal was missed (a busy machine does that, so no test asks for it).
+some goal was missed (a busy machine does that, so no test asks for it; `make soak` runs it alone, and fails).
 """
 
 from __future__ import annotations
