@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,10 @@ OTHER = """
     burst slice no_ping no_pong skip_seq repeat_seq reset_seq early_delta channel_error overflow no_event_type
     strings_for_arrays empty_optional late_trade tick_change new_market
 """
+ONCE = ("close_market", "half_open")
+"""Once in a run, the second in every other one: a market is taken away for good, a venue for seconds."""
+QUICK = {"ping_s": 0.5, "silent_down_s": 2.0, "silent_replace_s": 3.0}
+"""A half open socket is found out by its silence, which is borne for so long here."""
 SECONDS = 3.0
 BOOKLESS = frozenset(["trade", "best"])
 """Frames that hold nothing of a book: their loss excuses no difference."""
@@ -72,6 +77,7 @@ class SocketRun:
         self.looked = dict.fromkeys(self.simulators.exchanges, 0)
         self.figures: Counter[str] = Counter()
         self.proven: set[str] = set()
+        self.ended: set[str] = set()
         self.wrong: list[str] = []
 
     def take(self, message: Message) -> None:
@@ -126,6 +132,10 @@ class SocketRun:
                         asset = market.listing.assets[0] if market is not None else named
                         if asset in self.losses:
                             self.losses[asset].append([fault.at_us, None])
+                elif fault.kind == "half_open":
+                    for asset, of in self.assets.items():
+                        if of == platform:
+                            self.losses[asset].append([fault.at_us, None])
             self.looked[platform] = len(done)
 
     def excused(self, asset: str, stamp: int) -> bool:
@@ -149,10 +159,19 @@ class SocketRun:
         """Faults every tenth of a second, about."""
         clock = self.simulators.clock
         end_us = clock.now_us() + round(SECONDS * 1_000_000)
+        once = {round(self.rng.uniform(3, 15)): kind for kind in ONCE[: 2 - self.seed % 2]}
+        number = 0
         while clock.now_us() < end_us:
             await asyncio.sleep(self.rng.uniform(0.02, 0.2))
-            kind = self.rng.choice(self.rng.choice((sorted(LOSING), OTHER.split())))
+            number += 1
+            kind = once.get(number) or self.rng.choice(self.rng.choice((sorted(LOSING), OTHER.split())))
             wish: dict[str, Any] = {"kind": kind, "seconds": self.rng.uniform(0.05, 0.5)}
+            if kind in ONCE:
+                self.figures[kind] += 1
+                asset = self.rng.choice(sorted(self.assets))
+                wish |= {"asset": asset, "venue": self.assets[asset]}
+                if kind == "close_market":
+                    self.ended.add(asset)
             if kind == "mute":
                 # At the other venue a market that falls silent within its sid shows in no frame at all.
                 wish["venue"] = "polymarket"
@@ -161,7 +180,10 @@ class SocketRun:
                 wish["frames"] = ("snapshot", "delta", "book", "price_change", "trade", "best")
             if kind == "huge":
                 wish["value"] = 2_000_000
-            if kind not in ("silence", "mute", "slice", "maintenance", "halt") and self.rng.random() < 0.5:
+            if (
+                kind not in ("silence", "mute", "slice", "maintenance", "halt", *ONCE)
+                and self.rng.random() < 0.5
+            ):
                 wish["count"] = 1
             with contextlib.suppress(ValueError):
                 self.simulators.fault(Fault(**wish))
@@ -177,7 +199,8 @@ class SocketRun:
         started = clock.now_us()
         # What the last fault took away only the next transaction of the asset can show.
         self.proven.clear()
-        await self.until(lambda: len(self.proven) == len(self.assets) and not self.sick(compared=False))
+        going_on = self.assets.keys() - self.ended
+        await self.until(lambda: self.proven >= going_on and not self.sick(compared=False))
         self.figures["healed_ms"] = (clock.now_us() - started) // 1000
         self.simulators.fault(Fault(kind="restart", seconds=600))
         await self.until(lambda: not self.sick(compared=True))
@@ -197,6 +220,9 @@ class SocketRun:
         found = {}
         for asset in self.assets:
             state = self.reader.state.get(asset)
+            if asset in self.ended and state != "live":
+                # Whether its end was told or that was lost: it is not shown any more.
+                continue
             if state != "live":
                 found[asset] = f"{state} ({self.reader.why.get(asset)})"
             elif compared and self.reader.books[asset] != self.truth(asset, None):
@@ -211,7 +237,8 @@ class SocketRun:
         venues = {}
         for name, venue in VENUES.items():
             own = {key: value for key, value in overrides.items() if key in venue.settings.model_fields}
-            venues[name] = (venue, load(venue.settings, **own))
+            quick = dataclasses.replace(venue, limits=dataclasses.replace(venue.limits, **QUICK))
+            venues[name] = (quick, load(venue.settings, **own))
         mapping = table(*((platform, asset, self.market(asset)) for asset, platform in self.assets.items()))
         normalizer = NormalizerService(bus, clock, "n", table=mapping, venues=self.read)
         aggregator = Aggregator(bus, venues, clock, random.Random(self.seed))
