@@ -251,8 +251,9 @@ class World:
         elif what < 0.85:
             self.die(asset.platform, answering=self.rng.random() < 0.7)
         elif what < 0.88:
-            asset.state = "down"
-            self.say(asset, "state", state="down", why="disconnected")
+            # Also one that the venue closes and opens again: the snapshot that opens it may be lost.
+            asset.state = self.rng.choice(("down", "closed"))
+            self.say(asset, "state", state=asset.state, why="disconnected")
         elif what < 0.94:
             asset.state = "live"
             self.say_book(asset)

@@ -117,7 +117,7 @@ def _ignores_holes(service: OrderbookService) -> None:
 )
 async def test_a_service_with_one_check_removed_fails(broken: Callable[[OrderbookService], None]) -> None:
     """The same run finds a service that ignores marks, holes or silence, asks nobody, or does not publish."""
-    for seed in range(10):
+    for seed in range(40):
         if (await play(World(seed, broken), 150)).problems:
             return
-    pytest.fail("ten worlds, and nothing was wrong")
+    pytest.fail("forty worlds, and nothing was wrong")
