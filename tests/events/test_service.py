@@ -239,20 +239,25 @@ async def test_files_are_taken_while_running(start: Start, follow: Any, tmp_path
     assert service.files_problems == []
 
 
-async def test_a_restart_without_change_keeps_the_version(start: Start, redis: Redis) -> None:
-    """A second run finds its own mapping in Redis, and neither writes nor announces a new version."""
+async def test_a_restart_without_change_changes_no_market(start: Start, redis: Redis) -> None:
+    """A second run finds its own mapping in Redis: it gives it a number of its own, on top of the one that
+    stood there, and says that no market changed."""
     first = await start(event_slug=("fed",))
     await first.settled()
-    version = await redis.get("mapping:version")
+    run = await redis.get("mapping:run")
+    assert (first.version, await redis.llen("mapping:history")) == (1, 1)
     await first.stop()
     bus = LocalBus()
     announced: list[bytes] = []
     await bus.subscribe(subjects.MAPPING_CHANGED, lambda message: announced.append(message.payload))
     second = await start(bus, event_slug=("fed",))
     await second.settled()
-    assert second.version == int(version)
-    assert await redis.get("mapping:version") == version
-    assert announced == []
+    assert await redis.get("mapping:version") == b"2"
+    (told,) = map(json.loads, announced)
+    assert (told["previous_run"], told["previous"]) == (run.decode(), 1)
+    assert (told["run"], told["version"]) == ((await redis.get("mapping:run")).decode(), 2)
+    assert told["markets"] == []
+    assert await redis.llen("mapping:history") == 1
 
 
 async def test_keys_that_are_not_wanted_any_more_go(start: Start, redis: Redis) -> None:

@@ -515,3 +515,29 @@ async def test_a_version_that_no_service_gives_is_none(redis: Redis, version: by
     await redis.set("mapping:version", version)
     assert await MappingStore(redis).state() is None
     assert await MappingStore(redis).load() is None
+
+
+async def test_an_old_copy_of_redis_brings_nothing_back(redis: Redis, redis_url: str) -> None:
+    """Redis restarts from a copy of before a leg was suspended: a stage keeps the leg suspended and says that
+    Redis went back, until the event service has written again."""
+    made = compiler()
+    store = MappingStore(redis)
+    await store.publish(State("run", 5), everything(made), [])
+    made.set_event(venue_event("polymarket", "tex-nyy", venue_market("0x01", status="halted")))
+    source = MappingSource(redis_url, LocalBus(), poll_s=0.02)
+    seen = Seen(source)
+    await source.start()
+    await store.publish(State("run", 6), everything(made), [])
+    table = await seen.version(6)
+    assert next(leg.suspended for leg in table.legs if leg.platform == "polymarket") == "halted"
+    await redis.flushall()
+    await store.publish(State("run", 5), everything(compiler()), [])
+    async with asyncio.timeout(10):
+        while source.healthy:
+            await asyncio.sleep(0.01)
+    assert source.problem == "mapping_went_back"
+    assert source.table is table
+    await store.publish(State("run", 7), everything(made), [])
+    assert (await seen.version(7)).legs == table.legs
+    assert source.healthy
+    await source.stop()

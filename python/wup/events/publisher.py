@@ -250,12 +250,13 @@ class Publisher:
         if (
             not changed
             and found is not None
-            and found.run is not None
+            and self._given
             and theirs >= max(self.version, self.least_version)
         ):
             if anew and await self._store.state() != found:
                 raise AnotherWriter("published while this was compared")
-            # An earlier run left exactly this, or what left was not there any more.
+            # Another service left exactly this, or what left was not there any more. The first version of a
+            # run is published even so: what an earlier run left may be an old copy, whose number stages know.
             self.version, self._in_force = theirs, found
         else:
             version = max(self.version, self._given, theirs, self.least_version - 1) + 1
@@ -266,15 +267,16 @@ class Publisher:
                 publish = self._publish_bulk
             await publish(state, write, delete, after=found, leaving=gone, anew=indexes, markets_sum=whole)
             previous, touched = self.version, hids_of([*write, *gone])
-            self._announce(state, None if anew else touched)
+            self._announce(state, found, None if anew and changed else touched)
             logs.log("events").info(
                 "mapping published", version=version, written=len(write), deleted=len(delete)
             )
             markets = {m.hid: m for unit in units.values() if unit is not None for m in unit.markets}
-            entry = entry_of(version, previous, self._clock.now_us(), touched, markets)
-            with contextlib.suppress(*REDIS_ERRORS):
-                # The version is in force; its line in the history is not worth a second try.
-                await self._store.remember(entry)
+            if changed:
+                entry = entry_of(version, previous, self._clock.now_us(), touched, markets)
+                with contextlib.suppress(*REDIS_ERRORS):
+                    # The version is in force; its line in the history is not worth a second try.
+                    await self._store.remember(entry)
         for key in gone:
             known.pop(key, None)
         for key, value in write.items():
@@ -326,10 +328,11 @@ class Publisher:
         self._bulk = asyncio.ensure_future(asyncio.to_thread(asyncio.run, work))
         await asyncio.shield(self._bulk)
 
-    def _announce(self, state: State, changed: list[str] | None) -> None:
+    def _announce(self, state: State, before: State | None, changed: list[str] | None) -> None:
         if changed is not None and len(changed) > _ANNOUNCED:
             changed = None
-        previous, self._in_force, self.version = self._in_force, state, state.version
+        previous = before or State(None, 0)
+        self._in_force, self.version = state, state.version
         self._bus.publish(subjects.MAPPING_CHANGED, announcement(state, previous, changed))
 
     def _home(self, name: str) -> dict[str, Record]:

@@ -93,18 +93,22 @@ class MappingSource:
         self._reachable = False
         self._stopping = False
         self._rejected: dict[str, str] = {}
+        self._old = False
+        """Redis holds an earlier version than the one in force here."""
         self.table: MappingTable = EMPTY
 
     @property
     def healthy(self) -> bool:
         """Redis answers, and all of the mapping that it holds is in force here."""
-        return self._reachable and not self._rejected
+        return self.problem is None
 
     @property
     def problem(self) -> str | None:
         """Why not healthy, in a few words."""
         if not self._reachable:
             return "redis_unreachable"
+        if self._old:
+            return "mapping_went_back"
         return f"mapping_records_rejected:{len(self._rejected)}" if self._rejected else None
 
     def on_change(self, callback: Callable[[MappingTable], None]) -> None:
@@ -183,7 +187,14 @@ class MappingSource:
             self._reachable = self.table is EMPTY
             return
         self._reachable = True
-        if state == self._state and not self._rejected:
+        now = self._state
+        self._old = (
+            now is not None and now.run is not None and (now.run == state.run and state.version < now.version)
+        )
+        if self._old:
+            # An old copy of Redis: legs that were suspended since must not come back by it.
+            return
+        if state == now and not self._rejected:
             return
         if self._rejected:
             # Only the repaired records are of interest, unless the version moved too.
