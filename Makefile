@@ -101,6 +101,7 @@ bench: setup-dev ## Benchmarks: the core, beside its peers, and the orderbook se
 	$(BIN)/pytest benches/core/bench_core.py --benchmark-columns=median,iqr,ops
 	$(BIN)/python benches/core/peers.py
 	$(BIN)/python benches/venues.py
+	$(BIN)/python benches/bus.py
 	$(BIN)/python benches/aggregator.py
 	$(BIN)/python benches/venue_client.py
 	$(BIN)/python benches/orderbook.py

@@ -204,3 +204,33 @@ async def test_a_server_that_came_back_with_less_is_told(
                 await asyncio.sleep(0.01)
         assert "max_payload is 1048576" in capsys.readouterr().out
         await bus.close()
+
+
+async def test_order_holds_whichever_way_messages_take() -> None:
+    """Of a thousand messages that come at once the first are handled as they are read and the rest by way of
+    the queue: every one is handled, in the order of publication, and one that raises costs only itself."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(servers.embedded_nats())
+        reader, writer = await NatsBus.connect(url), await NatsBus.connect(url)
+        stack.push_async_callback(reader.close)
+        stack.push_async_callback(writer.close)
+        seen: list[int] = []
+        waiting: list[int] = []
+        done = asyncio.Event()
+
+        def handle(message: Message) -> None:
+            seen.append(int(message.payload))
+            waiting.append(reader.queues()[0].messages)
+            if len(seen) == 1_000:
+                done.set()
+            if seen[-1] == 3:
+                raise ValueError("as a handler never should")
+
+        await reader.subscribe("numbers", handle)
+        for number in range(1_000):
+            writer.publish("numbers", b"%d" % number, {"N": "1"} if number % 7 == 0 else None)
+        async with asyncio.timeout(5):
+            await done.wait()
+        assert seen == list(range(1_000))
+        assert waiting[0] == 0, "the first one was handled before anything waited"
+        assert max(waiting) > 0, "a burst takes the queue"

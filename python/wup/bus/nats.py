@@ -11,15 +11,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import nats
 from nats.errors import Error as NatsError
 from nats.errors import SlowConsumerError
 
 from wup import logs
 from wup.bus.base import Handler, Message, Queue, whole
 from wup.bus.command import publish_command
+from wup.bus.reader import Reader, ReadingClient
 from wup.errors import BusError
 from wup.logs import redacted
 from wup.metrics import DROPPED
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nats.aio.client import Client
-    from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription as ClientSubscription
 
 NEEDED_PAYLOAD = 4 * 1024 * 1024
@@ -75,14 +74,14 @@ class _Ages:
 class NatsSubscription:
     """Handle of one NATS subscription."""
 
-    __slots__ = ("_all", "_inner")
+    __slots__ = ("_bus", "_inner")
 
-    def __init__(self, inner: ClientSubscription, everyone: set[ClientSubscription]) -> None:
+    def __init__(self, inner: ClientSubscription, bus: NatsBus) -> None:
         self._inner = inner
-        self._all = everyone
+        self._bus = bus
 
     async def stop(self) -> None:
-        self._all.discard(self._inner)
+        self._bus._stopped(self._inner)
         try:
             await self._inner.unsubscribe()
         except NatsError:
@@ -104,7 +103,7 @@ class NatsBus:
         self._queued = 0
         self._in = _Ages()
         self._out = _Ages()
-        self._handled = 0
+        self._handled = 0  # by readers that are gone
         self._left = 0
         self._slow_told = 0.0
         self._loop = asyncio.get_running_loop()
@@ -112,7 +111,7 @@ class NatsBus:
         self._framing: asyncio.Task[None] | None = None
         self._closing = False
         self._losses: list[Callable[[str], None]] = []
-        self._subscriptions: set[ClientSubscription] = set()
+        self._readers: dict[ClientSubscription, Reader] = {}
 
     @classmethod
     async def connect(
@@ -143,14 +142,15 @@ class NatsBus:
                     logs.log("bus").error("nats takes too little", name=name, detail=problem)
                 holder[0]._lost("reconnected")
 
+        client = ReadingClient()
         try:
-            client = await asyncio.wait_for(
-                nats.connect(
+            await asyncio.wait_for(
+                client.connect(
                     [part.strip() for part in url.split(",") if part.strip()],
                     name=name,
                     no_echo=no_echo,
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.25,
+                    reconnect_time_wait=0.25,  # type: ignore[arg-type]
                     ping_interval=2,
                     max_outstanding_pings=2,
                     # Nothing is kept for a server that is away: a late quote is worse than a known hole.
@@ -267,25 +267,21 @@ class NatsBus:
             callback(why)
 
     async def subscribe(self, pattern: str, handler: Handler) -> NatsSubscription:
-        async def deliver(msg: Msg) -> None:
-            headers: Any = msg.headers
-            self._handled += 1
-            try:
-                handler(Message(msg.subject, msg.data, headers, msg.reply or None))
-            except Exception as error:
-                platform = msg.subject.split(".", 2)[1] if "." in msg.subject else ""
-                logs.bad_input("bus", platform, "handler_error", msg.data, error=repr(error))
-
+        reader = Reader(handler)
         inner = await self._client.subscribe(
             pattern,
-            cb=deliver,
+            cb=reader.queued,
             pending_msgs_limit=_READER_MESSAGES,
             pending_bytes_limit=_READER_BYTES,
         )
+        self._readers[inner] = reader
         # The server has the subscription before anyone is told so.
         await self._client.flush()
-        self._subscriptions.add(inner)
-        return NatsSubscription(inner, self._subscriptions)
+        return NatsSubscription(inner, self)
+
+    def _stopped(self, inner: ClientSubscription) -> None:
+        reader = self._readers.pop(inner, None)
+        self._handled += 0 if reader is None else reader.handled
 
     async def request_many(self, subject: str, payload: bytes, *, timeout: float = 5.0) -> list[Message]:
         inbox = self._client.new_inbox()
@@ -327,7 +323,7 @@ class NatsBus:
             await self._client.flush()
         except NatsError as problem:
             raise BusError(f"flush: {problem!r}") from problem
-        while any(s.pending_msgs for s in self._subscriptions):  # noqa: ASYNC110 - the readers run meanwhile
+        while any(s.pending_msgs for s in self._readers):  # noqa: ASYNC110 - the readers run meanwhile
             await asyncio.sleep(0)
 
     def on_loss(self, callback: Callable[[str], None]) -> None:
@@ -339,13 +335,14 @@ class NatsBus:
 
     def queues(self) -> tuple[Queue, Queue]:
         now = time.monotonic()
-        coming = sum(s.pending_msgs for s in self._subscriptions)
+        coming = sum(s.pending_msgs for s in self._readers)
         leaving = len(self._queue)
+        handled = self._handled + sum(reader.handled for reader in self._readers.values())
         return (
             Queue(
                 coming,
-                sum(s.pending_bytes for s in self._subscriptions),
-                self._in.oldest(now, self._handled + coming, coming),
+                sum(s.pending_bytes for s in self._readers),
+                self._in.oldest(now, handled + coming, coming),
             ),
             Queue(leaving, self._queued, self._out.oldest(now, self._left + leaving, leaving)),
         )
