@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wup.gateway.source import SnapshotSource
 
 _TICK_S = 0.025
+_CHECKS_PER_TURN = 16  # connections; others have their turn between
 _TOKENS_S = 2.0
 _LOSSES = frozenset({"slow_reader", "disconnected", "reconnected"})
 _GOODBYE_MS = 5_000
@@ -167,9 +168,13 @@ class Gateway:
             now = self._clock.monotonic()
             core.overload.ticked(now, now - due)
             waiting = 0
-            for connection in list(core.groups[slot]):
-                connection.check(now)
-                waiting += connection.backlog()
+            group = core.groups[slot]
+            for place, connection in enumerate(list(group), 1):
+                if place % _CHECKS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                if connection in group:
+                    connection.check(now)
+                    waiting += connection.backlog()
             if core.overload.weigh(slot, waiting):
                 core.overload.shed(core.connections())
 
