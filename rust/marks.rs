@@ -11,8 +11,9 @@ use crate::normalised::integer;
 use crate::scan::Scanner;
 use crate::store::Store;
 
-/// A marks message is split before it grows past this.
-const SPLIT: usize = 256 * 1024;
+/// A marks message is split before it grows past this: its readers parse one at a time between changes, and 16 KiB
+/// take them a tenth of a millisecond.
+const SPLIT: usize = 16 * 1024;
 /// Books that changed this recently are in every call's marks.
 const RECENT_US: i64 = 2_000_000;
 

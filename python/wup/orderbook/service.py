@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from dataclasses import replace
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
@@ -25,12 +26,16 @@ from wup.orderbook.upstream import TWO_MARKS_S, Upstream
 from wup.orderbook.wishes import Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from wup._core import Change
     from wup.bus import Bus, Message, Subscription
 
 _TICK_S = 1.0
+_STEP_S = 0.001
+"""Between two pieces of a tick, so that they delay what comes meanwhile by one piece at most."""
+_STEPS_S = 0.5
+"""No pauses after that: the next tick must not be late."""
 _ASK_AT_ONCE = 500
 EPOCHS_AHEAD_MS = 20_000
 """How far the epoch that is kept for the next process runs ahead, so that few writes are needed."""
@@ -271,18 +276,26 @@ class OrderbookService:
                 self._bus.publish(subjects.resync(platform), orjson.dumps(body))
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while True:
-            await asyncio.sleep(_TICK_S)
+            due = max(due + _TICK_S, loop.time())
+            await asyncio.sleep(due - loop.time())
             try:
-                self.tick()
-                for _ in self.agreement.look(self._clock.now_us()):
-                    await asyncio.sleep(0)
+                for _ in itertools.chain(self._steps(), self.agreement.look(self._clock.now_us())):
+                    await asyncio.sleep(_STEP_S if loop.time() < due + _STEPS_S else 0)
             except Exception as error:
                 # Without ticks a dead upstream would stay unseen: the next one must come.
                 logs.bad_input("orderbook", "", "tick_failed", repr(error))
 
     def tick(self) -> None:
         """Once a second: epochs, silent upstreams, unanswered questions, marks."""
+        for _ in self._steps():
+            pass
+
+    def _steps(self) -> Iterator[None]:
+        """`tick`, with pauses for what comes meanwhile. A mark that goes out a little later than it was made
+        is as good: it says how far its book had come."""
         self._reserve_epochs()
         now_us = self._clock.now_us()
         silent: list[tuple[str, str]] = []
@@ -298,10 +311,14 @@ class OrderbookService:
             self._ask([(leg.platform, leg.asset_id) for leg in self.table.legs], f"bus_{why}", anew=True)
         self._request(self._wishes.late(now_us), "again")
         self._ask(silent, "upstream_silent")
+        yield
         if self._publish_changes:
+            subject = subjects.orderbook_marks(str(self.shard))
             for payload in self.store.marks(str(self.shard), now_us):
-                self._bus.publish(subjects.orderbook_marks(str(self.shard)), payload)
+                self._bus.publish(subject, payload)
+                yield
         self._gauges.tick(self._upstream.late(self._clock.monotonic()), len(self._wishes))
+        yield
         self._count()
 
     def _silent(self) -> list[tuple[str, str]]:
