@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import gc
 import itertools
-import socket
+import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 
@@ -27,6 +28,8 @@ from wup.orderbook import OrderbookHttp, OrderbookService
 from wup.subjects import normalized, normalized_marks
 
 PLATFORMS = ("kalshi", "polymarket")
+_MAKING_S = 0.0001
+"""For one message; they are made before the first is due."""
 _MARKS_S = 0.1
 """A producer marks each second; many of them do it one after the other."""
 
@@ -90,32 +93,30 @@ class Market:
 
 
 class Pacer:
-    """Wakes the loop at each due moment: a sleeping thread is exact to some 60 us, a loop's timer to 1 ms."""
+    """Wakes the loop at each due moment by a timer of the kernel: the loop's own timers are exact to 1 ms."""
+
+    _REALTIME, _ABSOLUTE, _NONBLOCK = 0, 1, os.O_NONBLOCK
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._here, self._there = socket.socketpair()
-        self._here.setblocking(False)
-        self._loop = loop
+        # Python has `os.timerfd_create` from 3.13.
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._timer = self._libc.timerfd_create(self._REALTIME, self._NONBLOCK)
+        if self._timer < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
         self.due = asyncio.Event()
-        loop.add_reader(self._here, self._woken)
+        loop.add_reader(self._timer, self._woken)
 
     def _woken(self) -> None:
-        self._here.recv(4096)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._timer, 8)
         self.due.set()
 
-    def run(self, start: float, interval: float, count: int) -> threading.Thread:
-        """Wake at start, start + interval, ..."""
-
-        def sleep() -> None:
-            for i in range(count):
-                left = start + i * interval - time.time()
-                if left > 0:
-                    time.sleep(left)
-                self._there.send(b".")
-
-        thread = threading.Thread(target=sleep, daemon=True)
-        thread.start()
-        return thread
+    def run(self, start: float, interval: float) -> None:
+        """Wake at start, start + interval, ... until the next call; an interval of 0: no more."""
+        every, first = (divmod(round(seconds * 1e9), 1_000_000_000) for seconds in (interval, start))
+        when = (ctypes.c_long * 4)(*every, *(first if interval else (0, 0)))
+        if self._libc.timerfd_settime(self._timer, self._ABSOLUTE, ctypes.byref(when), None) < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
 
 
 async def drive(bus: LinkedBus, market: Market, pacer: Pacer, words: list[str]) -> dict[str, object]:
@@ -124,20 +125,28 @@ async def drive(bus: LinkedBus, market: Market, pacer: Pacer, words: list[str]) 
     books = market.of(aggregate)
     groups = max(1, round(rate * seconds / burst))
     interval = burst / rate
-    start = time.time() + 0.05
-    pacer.run(start, interval, groups)
+    # Made beforehand, so that their making takes nothing from the stage that is fed.
+    start = time.time() + 0.05 + groups * burst * _MAKING_S
+    dues = [start + group * interval for group in range(groups)]
+    made = [
+        [market.message(next(books), (group + i) % 2, round(due * 1_000_000)) for i in range(burst)]
+        for group, due in enumerate(dues)
+    ]
+    if time.time() > start:
+        raise RuntimeError("the messages were not made in time")
+    pacer.run(start, interval)
     done = 0
     latest = 0.0
     while done < groups:
         await pacer.due.wait()
         pacer.due.clear()
         now = time.time()
-        while done < groups and start + done * interval <= now:
-            due = start + done * interval
-            latest = max(latest, now - due)
-            for i in range(burst):
-                bus.publish(*market.message(next(books), (done + i) % 2, round(due * 1_000_000)))
+        while done < groups and dues[done] <= now:
+            latest = max(latest, now - dues[done])
+            for subject, payload in made[done]:
+                bus.publish(subject, payload)
             done += 1
+    pacer.run(0, 0)
     return {"type": "sent", "changes": groups * burst, "latest_us": round(latest * 1_000_000)}
 
 

@@ -9,14 +9,14 @@ import os
 import re
 import resource
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from wup import processes
+from wup import processes, servers
 
 HERE = Path(__file__).parent
 LIMITS = {
@@ -81,6 +81,18 @@ class Child:
         return await self.line(seconds)
 
 
+@contextlib.contextmanager
+def _placed(cores: set[int]) -> Iterator[None]:
+    """What is started meanwhile, and every thread of it, runs on these cores."""
+    mine = os.sched_getaffinity(0)
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
 @contextlib.asynccontextmanager
 async def child(
     name: str,
@@ -91,21 +103,24 @@ async def child(
     ready_s: float = 30.0,
     last: bool = False,
 ) -> AsyncIterator[Child]:
-    """Start a process, wait for its first JSON line, end it at the end; `last`: it gives way to others."""
-    process = await asyncio.create_subprocess_exec(
-        *processes.guarded(command),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-        limit=1024 * 1024,
-    )
-    with contextlib.suppress(OSError):
-        os.sched_setaffinity(process.pid, cores)
-        if last:
-            os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+    """Start a process, wait for its first JSON line, end it at the end; `last`: from then on its first thread
+    gives way to all others, on every core."""
+    mine = os.sched_getaffinity(0)
+    with _placed(cores):
+        process = await asyncio.create_subprocess_exec(
+            *processes.guarded(command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            limit=1024 * 1024,
+        )
     found = Child(process, name)
     try:
         found.hello = await found.line(ready_s)
+        if last:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+                os.sched_setaffinity(process.pid, mine)
         yield found
     finally:
         if process.returncode is None:
@@ -133,6 +148,15 @@ class Cores:
             return cls(every, every)
         first = min(every)
         return cls({first}, every - {first})
+
+
+@contextlib.asynccontextmanager
+async def nats(cores: Cores) -> AsyncIterator[str]:
+    """A NATS server, away from the server under test."""
+    async with contextlib.AsyncExitStack() as stack:
+        with _placed(cores.others):
+            url = await stack.enter_async_context(servers.embedded_nats())
+        yield url
 
 
 def gateway(nats: str, http: int, cores: Cores, loop: str) -> Any:
@@ -182,13 +206,12 @@ def clients(
     pattern: str = "hot.>",
     groups: int = 1,
     receive_buffer: int = 0,
-    last: bool = False,
 ) -> Any:
-    """The load client, once every book has come; `last`: it gives way to publisher and NATS, which would wait
-    for it, while its own wait costs nothing, for the kernel says when it received."""
+    """The load client, once every book has come. Its reader is as prompt as any process. Its checker takes
+    what the others leave of any core: its own wait costs nothing, for the kernel says when it received."""
     command = [str(binary), "--address", f"127.0.0.1:{port}", "--clients", str(count), "--pattern", pattern]
     command += ["--groups", str(groups), "--receive-buffer", str(receive_buffer)]
-    return child("wup-load", command, cores=cores.others, ready_s=60, last=last)
+    return child("wup-load", command, cores=cores.others, ready_s=60, last=True)
 
 
 async def written(server: Child) -> tuple[float, float]:

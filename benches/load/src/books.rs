@@ -10,6 +10,9 @@ use wup::mirror::{Mirror, Verdict};
 
 use crate::message::Head;
 
+/// Copies of one book at a time.
+const COPIES: usize = 16;
+
 /// Where one client stands in one book.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Place {
@@ -21,11 +24,33 @@ pub struct Place {
 /// What was seen of a book by any client.
 #[derive(Default)]
 struct Known {
-    mirror: Mirror,
+    /// Copies at different positions, newest last: readers whose deltas were dropped go on from a newer snapshot than
+    /// those who still have them before them.
+    mirrors: Vec<Mirror>,
     /// (epoch, seq) to the hash of the message that led there.
     messages: HashMap<(i64, i64), u64, RandomState>,
     /// The snapshot verified last, as a hash.
     snapshot: u64,
+}
+
+impl Known {
+    /// The copy that stands at a position.
+    fn at(&self, epoch: i64, seq: i64) -> Option<usize> {
+        self.mirrors.iter().position(|mirror| (mirror.epoch, mirror.seq) == (epoch, seq))
+    }
+
+    /// Keep an exact copy; false when another one says something else about the same position.
+    fn put(&mut self, copy: Mirror) -> bool {
+        if let Some(same) = self.at(copy.epoch, copy.seq) {
+            return self.mirrors[same].digest == copy.digest;
+        }
+        let newer = self.mirrors.iter().position(|other| (other.epoch, other.seq) > (copy.epoch, copy.seq));
+        self.mirrors.insert(newer.unwrap_or(self.mirrors.len()), copy);
+        if self.mirrors.len() > COPIES {
+            self.mirrors.remove(0);
+        }
+        true
+    }
 }
 
 /// What went wrong, and how much was checked.
@@ -82,11 +107,7 @@ impl Books {
                 return;
             }
             known.snapshot = hash;
-            if !known.mirror.exact || (copy.epoch, copy.seq) > (known.mirror.epoch, known.mirror.seq) {
-                known.mirror = copy;
-            } else if (copy.epoch, copy.seq) == (known.mirror.epoch, known.mirror.seq)
-                && copy.digest != known.mirror.digest
-            {
+            if !known.put(copy) {
                 self.checks.mismatches += 1;
             }
         }
@@ -106,27 +127,25 @@ impl Books {
         }
         let known = &mut self.known[id as usize];
         let hash = self.hasher.hash_one(message);
-        match known.messages.get(&(head.epoch, head.seq)) {
-            Some(first) if *first == hash => self.checks.verified += 1,
-            Some(_) => {
+        let first = known.messages.get(&(head.epoch, head.seq));
+        if first.is_some_and(|first| *first == hash) {
+            self.checks.verified += 1;
+        } else if first.is_some() {
+            self.checks.mismatches += 1;
+            place.exact = false;
+            return;
+        } else if let Some(at) = known.at(head.epoch, place.seq) {
+            self.checks.digests += 1;
+            let mut mirror = known.mirrors.remove(at);
+            if mirror.apply(message) != Ok(Verdict::Exact) || !known.put(mirror) {
                 self.checks.mismatches += 1;
                 place.exact = false;
                 return;
             }
-            None if known.mirror.exact
-                && known.mirror.epoch == head.epoch
-                && known.mirror.seq == place.seq =>
-            {
-                self.checks.digests += 1;
-                if known.mirror.apply(message) != Ok(Verdict::Exact) {
-                    self.checks.mismatches += 1;
-                    place.exact = false;
-                    return;
-                }
-                known.messages.insert((head.epoch, head.seq), hash);
-                self.checks.verified += 1;
-            }
-            None => self.checks.unverified += 1,
+            known.messages.insert((head.epoch, head.seq), hash);
+            self.checks.verified += 1;
+        } else {
+            self.checks.unverified += 1;
         }
         place.seq = head.seq;
     }

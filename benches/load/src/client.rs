@@ -1,31 +1,25 @@
 //! One subscriber: handshake, one subscription, then every frame counted, timed and verified.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, IoSliceMut, Write};
-use std::os::fd::AsRawFd;
+use std::io::Write;
+use std::net::TcpStream;
 
 use foldhash::fast::RandomState;
-use mio::net::TcpStream;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
-use nix::sys::time::TimeSpec;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::books::{Books, Place};
 use crate::frames::{self, Frame};
 use crate::message::{self, Head};
-use crate::stats::{Stats, now_us};
+use crate::stats::Stats;
 
 /// What all clients share.
 pub struct Shared {
     pub books: Books,
     pub stats: Stats,
-    pub buffer: Vec<u8>,
-    /// For the stamps that the kernel gives what it receives.
-    pub stamps: Vec<u8>,
 }
 
 pub struct Client {
-    pub stream: TcpStream,
-    pub stopped: bool,
+    stream: TcpStream,
     pub closed: bool,
     pattern: String,
     opened: bool,
@@ -40,7 +34,6 @@ impl Client {
     pub fn new(stream: TcpStream, pattern: String) -> Self {
         Self {
             stream,
-            stopped: false,
             closed: false,
             pattern,
             opened: false,
@@ -52,7 +45,7 @@ impl Client {
         }
     }
 
-    /// Ask for the upgrade; the socket is connected.
+    /// Ask for the upgrade, and for the kernel's stamps; the socket is connected.
     pub fn greet(&mut self, host: &str) -> Result<(), String> {
         setsockopt(&self.stream, sockopt::ReceiveTimestampns, &true).map_err(|e| format!("stamps: {e}"))?;
         let request = format!(
@@ -73,63 +66,35 @@ impl Client {
         self.stream.write_all(bytes).map_err(|error| format!("write: {error}"))
     }
 
-    /// Read what is there; edge triggered, so until a read comes back short.
-    pub fn read(&mut self, shared: &mut Shared) -> Result<(), String> {
-        let mut buffer = std::mem::take(&mut shared.buffer);
-        let result = self.read_with(&mut buffer, shared);
-        shared.buffer = buffer;
-        result
-    }
-
-    fn read_with(&mut self, buffer: &mut [u8], shared: &mut Shared) -> Result<(), String> {
-        loop {
-            let (size, now) = match self.receive(buffer, &mut shared.stamps) {
-                Ok((0, _)) => return self.end("end of stream", shared),
-                Ok(received) => received,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return self.end(&error.kind().to_string(), shared),
-            };
-            shared.stats.reads += 1;
-            shared.stats.bytes += size as u64;
-            if self.partial.is_empty() {
-                let used = self.take_all(&buffer[..size], now, shared)?;
-                self.partial.extend_from_slice(&buffer[used..size]);
-            } else {
-                let mut joined = std::mem::take(&mut self.partial);
-                joined.extend_from_slice(&buffer[..size]);
-                let used = self.take_all(&joined, now, shared)?;
-                joined.drain(..used);
-                if joined.is_empty() {
-                    joined = Vec::new();
-                }
-                self.partial = joined;
-            }
-            if size < buffer.len() || self.closed {
-                return Ok(());
-            }
+    /// What the socket gave, the last of it at `now` (microseconds since 1970).
+    pub fn received(&mut self, bytes: &[u8], now: i64, shared: &mut Shared) -> Result<(), String> {
+        if self.closed {
+            return Ok(());
         }
+        shared.stats.reads += 1;
+        shared.stats.bytes += bytes.len() as u64;
+        if self.partial.is_empty() {
+            let used = self.take_all(bytes, now, shared)?;
+            self.partial.extend_from_slice(&bytes[used..]);
+        } else {
+            let mut joined = std::mem::take(&mut self.partial);
+            joined.extend_from_slice(bytes);
+            let used = self.take_all(&joined, now, shared)?;
+            joined.drain(..used);
+            if joined.is_empty() {
+                joined = Vec::new();
+            }
+            self.partial = joined;
+        }
+        Ok(())
     }
 
-    /// Bytes, and when the last of them had come: the kernel's stamp, so that the wait of this process for
-    /// its share of the processor is not taken for the server's.
-    fn receive(&self, buffer: &mut [u8], stamps: &mut [u8]) -> std::io::Result<(usize, i64)> {
-        let mut parts = [IoSliceMut::new(buffer)];
-        let fd = self.stream.as_raw_fd();
-        let found = recvmsg::<()>(fd, &mut parts, Some(stamps), MsgFlags::empty())?;
-        let stamp = found.cmsgs()?.find_map(|part| match part {
-            ControlMessageOwned::ScmTimestampns(at) => Some(micros(at)),
-            _ => None,
-        });
-        Ok((found.bytes, stamp.unwrap_or_else(now_us)))
-    }
-
-    fn end(&mut self, why: &str, shared: &mut Shared) -> Result<(), String> {
+    /// Nothing comes any more.
+    pub fn end(&mut self, why: &str, shared: &mut Shared) {
         if !self.closed {
             self.closed = true;
             *shared.stats.closes.entry(why.to_owned()).or_default() += 1;
         }
-        Ok(())
     }
 
     fn take_all(&mut self, bytes: &[u8], now: i64, shared: &mut Shared) -> Result<usize, String> {
@@ -157,7 +122,8 @@ impl Client {
             frames::PING => self.write(&frames::masked(10, frame.payload)),
             frames::CLOSE => {
                 let code = frame.payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code));
-                self.end(&code.to_string(), shared)
+                self.end(&code.to_string(), shared);
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -216,9 +182,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// Microseconds since 1970.
-fn micros(at: TimeSpec) -> i64 {
-    at.tv_sec() * 1_000_000 + at.tv_nsec() / 1_000
 }

@@ -3,31 +3,36 @@
 //! `wup-load --address HOST:PORT --clients N --pattern 'agg-{}.>' [--groups G]` opens N connections (client i
 //! subscribes to the pattern with `{}` = i mod G), prints one JSON line when every book has come, then obeys
 //! lines on its standard input: `begin` and `end FRAMES` of a measured window (so many are waited for),
-//! `stop N` (the first N clients read no more), `quit`. One thread, one epoll. Ends by itself when its input
-//! ends or after `--limit` seconds.
+//! `stop N` (the first N clients read no more), `quit`. One thread reads, this one checks. Ends by itself when its
+//! input ends or after `--limit` seconds.
 
 mod books;
 mod client;
 mod frames;
 mod message;
+mod receiver;
 mod stats;
 
+use std::collections::VecDeque;
 use std::io::BufRead;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Socket, Type};
 
 use books::Books;
 use client::{Client, Shared};
+use receiver::{Input, Receiver};
 use stats::{Stats, counts, quantiles};
 
-const WAKER: Token = Token(usize::MAX);
 /// How long the last frames of a window are waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Batches that may wait to be checked; then the sockets are read no further.
+const WAITING: usize = 256;
 /// Connections that are being opened at a time.
 const OPENING: usize = 50;
 
@@ -67,40 +72,45 @@ fn arguments() -> Result<Arguments, lexopt::Error> {
 
 struct Load {
     arguments: Arguments,
-    poll: Poll,
-    events: Events,
     clients: Vec<Client>,
     shared: Shared,
-    commands: Receiver<String>,
+    opened: mpsc::Sender<TcpStream>,
+    stopped: Arc<AtomicUsize>,
+    input: mpsc::Receiver<Input>,
+    commands: VecDeque<String>,
     deadline: Instant,
     began: Instant,
 }
 
 impl Load {
     fn new(arguments: Arguments) -> Result<Self, String> {
-        let poll = Poll::new().map_err(|e| e.to_string())?;
-        let waker = Waker::new(poll.registry(), WAKER).map_err(|e| e.to_string())?;
-        let (sender, commands) = channel();
+        let (sender, input) = mpsc::sync_channel(WAITING);
+        let (opened, sockets) = mpsc::channel();
+        let stopped = Arc::new(AtomicUsize::new(0));
+        let receiver = Receiver::new(sockets, Arc::clone(&stopped), sender.clone())?;
+        std::thread::spawn(move || receiver.run());
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines() {
                 let Ok(line) = line else { break };
-                if sender.send(line).is_err() || waker.wake().is_err() {
+                if sender.send(Input::Command(line)).is_err() {
                     return;
                 }
             }
-            drop(sender.send("quit".to_owned()));
-            drop(waker.wake());
+            drop(sender.send(Input::Command("quit".to_owned())));
         });
-        let shared = Shared {
-            books: Books::default(),
-            stats: Stats::new()?,
-            buffer: vec![0; 256 * 1024],
-            stamps: nix::cmsg_space!(nix::sys::time::TimeSpec),
-        };
+        let shared = Shared { books: Books::default(), stats: Stats::new()? };
         let deadline = Instant::now() + arguments.limit;
-        let events = Events::with_capacity(1024);
-        let clients = Vec::new();
-        Ok(Self { arguments, poll, events, clients, shared, commands, deadline, began: Instant::now() })
+        Ok(Self {
+            arguments,
+            clients: Vec::new(),
+            shared,
+            opened,
+            stopped,
+            input,
+            commands: VecDeque::new(),
+            deadline,
+            began: Instant::now(),
+        })
     }
 
     fn connect(&mut self, place: usize) -> Result<(), String> {
@@ -115,32 +125,35 @@ impl Load {
         socket.bind(&SocketAddrV4::new(source, 0).into()).map_err(|e| failed("bind", e))?;
         socket.connect(&self.arguments.address.into()).map_err(|e| failed("connect", e))?;
         socket.set_nonblocking(true).map_err(|e| failed("non-blocking", e))?;
-        let mut stream = TcpStream::from_std(socket.into());
-        self.poll
-            .registry()
-            .register(&mut stream, Token(place), Interest::READABLE)
-            .map_err(|e| failed("register", e))?;
+        let stream = std::net::TcpStream::from(socket);
+        let reading = stream.try_clone().map_err(|e| failed("second handle", e))?;
         let group = (place % self.arguments.groups).to_string();
         let mut client = Client::new(stream, self.arguments.pattern.replace("{}", &group));
         client.greet(&self.arguments.address.to_string())?;
         self.clients.push(client);
-        Ok(())
+        self.opened.send(TcpStream::from_std(reading)).map_err(|_| "nobody reads".to_owned())
     }
 
-    /// Read until `until`, or until a command came.
+    /// Check what has come, until a command came or `until`.
     fn turn(&mut self, until: Instant) -> Result<(), String> {
-        let wait = until.saturating_duration_since(Instant::now());
-        if let Err(error) = self.poll.poll(&mut self.events, Some(wait)) {
-            return if error.kind() == std::io::ErrorKind::Interrupted {
-                Ok(())
-            } else {
-                Err(error.to_string())
-            };
-        }
-        for event in &self.events {
-            let Some(client) = self.clients.get_mut(event.token().0) else { continue };
-            if !client.stopped && !client.closed {
-                client.read(&mut self.shared)?;
+        let batch = match self.input.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Input::Received(batch)) => batch,
+            Ok(Input::Command(command)) => {
+                self.commands.push_back(command);
+                return Ok(());
+            }
+            Ok(Input::Failed(why)) => return Err(why),
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return Err("nobody reads".to_owned()),
+        };
+        let mut rest = batch.bytes.as_slice();
+        for piece in batch.pieces {
+            let (bytes, after) = rest.split_at(piece.len);
+            rest = after;
+            let client = &mut self.clients[piece.client];
+            match piece.end {
+                Some(why) => client.end(&why, &mut self.shared),
+                None => client.received(bytes, piece.at_us, &mut self.shared)?,
             }
         }
         Ok(())
@@ -203,7 +216,7 @@ impl Load {
     fn run(&mut self) -> Result<(), String> {
         self.open_all()?;
         while Instant::now() < self.deadline {
-            let Ok(command) = self.commands.try_recv() else {
+            let Some(command) = self.commands.pop_front() else {
                 self.turn(Instant::now() + Duration::from_millis(200))?;
                 continue;
             };
@@ -224,7 +237,7 @@ impl Load {
                 }
                 "stop" => {
                     let count: usize = value.parse().map_err(|_| format!("bad count {value:?}"))?;
-                    self.clients.iter_mut().take(count).for_each(|client| client.stopped = true);
+                    self.stopped.store(count, Ordering::Relaxed);
                     println!(r#"{{"type":"stopped","clients":{count}}}"#);
                 }
                 "quit" => return Ok(()),
