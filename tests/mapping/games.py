@@ -125,7 +125,7 @@ def polymarket(
         "assets": assets,
         "facts": {
             "sports_market_type": "moneyline",
-            "game_start_time": at.strftime("%Y-%m-%d %H:%M:%S+00"),
+            "start": at.strftime("%Y-%m-%d %H:%M:%S+00"),
             "slug": slug,
         },
         "rules": rules,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
 import pytest
 
 from mapping.files import aggregate, leg, market, venue_event, venue_market
 from wup import _core
 from wup.mapping.catalogue import VenueEventRecord
 from wup.mapping.compile import Compiler
-from wup.mapping.file import parse
+from wup.mapping.file import NO_FILES, parse
+from wup.mapping.link import joined, link
+from wup.mapping.review import edited, questions, review
 from wup.mapping.table import MappingTable
+from wup.mapping.write import dump
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEY = "wup1|mlb:tex@nyy:2026-07-10T23:05Z:g1|moneyline|tex|-|game"
 BOOK = f"mlb-tex-nyy.{_core.market_hash(KEY)}.yes"
@@ -187,14 +196,75 @@ def test_a_start_that_moves_suspends_the_leg(ours: str | None, theirs: str, out:
     """A venue that tells another start than was confirmed, by more than 15 minutes: the leg is out at once,
     and back when the start is."""
     legs = [one.replace("status", "start = 2026-07-10T23:05:00Z\n    status", 1) for one in (TEX, POLY)]
-    told = {} if ours is None else {"facts": {"game_start_time": ours}}
-    _, compiler = compiled(game(*legs), kalshi(**told), polymarket(facts={"game_start_time": theirs}))
+    told = {} if ours is None else {"facts": {"start": ours}}
+    _, compiler = compiled(game(*legs), kalshi(**told), polymarket(facts={"start": theirs}))
     table = [x for x in compiler.table(1).legs if x.book == BOOK]
     assert [x.asset_id for x in table if x.suspended == "contradiction"] == out
     assert any("another game" in problem for problem in compiler.problems()) == bool(out)
     compiler.set_event(kalshi())
-    compiler.set_event(polymarket(facts={"game_start_time": "2026-07-10T23:05:00Z"}))
+    compiler.set_event(polymarket(facts={"start": "2026-07-10T23:05:00Z"}))
     assert all(x.suspended is None for x in compiler.table(2).legs)
+
+
+_THEN, _NOW = "2026-07-10T23:05:00Z", "2026-07-11T20:05:00Z"
+
+
+def _times(kalshi_at: str, polymarket_at: str) -> tuple[VenueEventRecord, VenueEventRecord]:
+    """Both venues' games, each with its own kind of time."""
+    return kalshi(facts={"occurs": kalshi_at}), polymarket(facts={"start": polymarket_at})
+
+
+def _linked(*events: VenueEventRecord) -> str:
+    """The file that `wup map link` writes."""
+    entry = link(
+        *events,
+        aggregate="mlb-tex-nyy",
+        by="human:ab",
+        at=datetime(2026, 7, 9, tzinfo=UTC),
+        ask=lambda pair: "same" if pair.left.market_id == "KXGAME-TEX" else "no",
+        tie="impossible",
+    )
+    assert entry is not None
+    return dump(joined(NO_FILES, entry))
+
+
+def _reviewed(*events: VenueEventRecord) -> str:
+    """The file that `wup map review` leaves of two proposals."""
+    text = game(*(one.replace('"confirmed"', '"proposed"') for one in (TEX, POLY)))
+    files, _ = parse(text, "game.toml")
+    assert files is not None
+    asked = questions(files, {(event.platform, event.slug): event for event in events})
+    decisions = review(asked, by="human:ab", at=datetime(2026, 7, 9, tzinfo=UTC), ask=lambda _: "same")
+    return edited(text, [(int(one.where.rpartition(":")[2]), one.values) for one in decisions])
+
+
+@pytest.mark.parametrize("confirm", [_linked, _reviewed])
+@pytest.mark.parametrize(
+    ("now", "out"),
+    [((_THEN, _THEN), []), ((_NOW, _THEN), ["KXGAME-TEX"]), ((_THEN, _NOW), ["0x01-y"])],
+)
+def test_a_game_that_is_moved_after_a_person_confirmed_it(
+    confirm: Callable[..., str], now: tuple[str, str], out: list[str]
+) -> None:
+    """What `link` and `review` write holds the times that the venues told then: a game that either venue
+    moves by more than 15 minutes is out at once, and back when its time is. Both need not be alike."""
+    text = confirm(*_times("2026-07-11T02:05:00Z", _THEN))
+    shifted = {_THEN: "2026-07-11T02:05:00Z", _NOW: _NOW}
+    table, compiler = compiled(text, *_times(shifted[now[0]], now[1]))
+    legs = [leg for leg in table.legs if leg.asset_id in ("KXGAME-TEX", "0x01-y")]
+    assert len({leg.book for leg in legs}) == 1
+    assert [leg.asset_id for leg in legs if leg.suspended == "contradiction"] == out
+    for event in _times("2026-07-11T02:05:00Z", _THEN):
+        compiler.set_event(event)
+    assert all(leg.suspended is None for leg in compiler.table(2).legs)
+
+
+def test_the_aggregates_start_counts_too() -> None:
+    """A file that gives the start once, for the aggregate, is compared with what the venues tell."""
+    text = game(TEX, POLY).replace("[[aggregate]]", f"[[aggregate]]\nstart = {_THEN}", 1)
+    for at, out in ((_THEN, []), (_NOW, ["0x01-y"])):
+        table, _ = compiled(text, kalshi(), polymarket(facts={"start": at}))
+        assert [leg.asset_id for leg in table.legs if leg.suspended == "contradiction"] == out
 
 
 @pytest.mark.parametrize("status", ["resolved", "unlisted"])

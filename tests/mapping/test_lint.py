@@ -227,6 +227,18 @@ def test_unknown_platform() -> None:
     assert "kalshi, polymarket" in problem
 
 
+def test_a_leg_with_a_line_never_joins_one_without() -> None:
+    """Where one leg's line was written down, a leg that says nothing of its own is refused."""
+    key = KEY.replace("|-|", "|2.5|")
+    legs = [leg("kalshi", "E", "E-7", line='"2.5"'), leg("polymarket", "e", "0x07")]
+    (found,) = problems(aggregate("a", market(key, *legs)))
+    assert "without a line beside E-7 with 2.5" in found
+    both = leg("polymarket", "e", "0x07", line='"2.5"')
+    assert problems(aggregate("a", market(key, legs[0], both))) == []
+    neither = (leg("kalshi", "E", "E-7"), legs[1])
+    assert problems(aggregate("a", market(key, *neither))) == []
+
+
 @pytest.mark.parametrize("line", ["sNaN", "NaN", "Infinity", "-inf"])
 def test_a_line_that_is_no_number_is_refused(line: str) -> None:
     """What decimal arithmetic calls a number but is none stands in no key."""

@@ -275,7 +275,7 @@ def as_listed(row: dict[str, str]) -> tuple[MappingFiles, list[VenueEventRecord]
     clock = start_of(event)
     if clock is not None:
         began = datetime.combine(one.day, clock, tzinfo=ZoneInfo("America/New_York")).astimezone(UTC)
-        moved = {**listed.facts, "game_start_time": began.isoformat()}
+        moved = {**listed.facts, "start": began.isoformat()}
         there = replace(there, markets=(replace(listed, facts=moved),))
     return files(rule("any", series, league)), [here, there]
 

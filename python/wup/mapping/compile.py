@@ -172,6 +172,7 @@ def compile_entry(entry: AggregateEntry, version: int, events: Mapping[EventKey,
             legs,
             [_member(leg, place, version, events, problems) for place, leg in enumerate(legs)],
             events,
+            entry.start,
             problems,
         )
         markets.append(
@@ -322,6 +323,7 @@ def _consistent(
     legs: list[LegEntry],
     members: list[Member],
     events: Mapping[EventKey, VenueEventRecord],
+    start: datetime | None,
     problems: list[str],
 ) -> tuple[Member, ...]:
     """The members, those that are live and contradict the rest in the venues' words suspended."""
@@ -332,7 +334,7 @@ def _consistent(
         and (listed := events[leg.platform, leg.event].market(leg.market)) is not None
     ]
     wrong: set[int] = set()
-    for leg, reason in contradictions(market, known):
+    for leg, reason in contradictions(market, known, start):
         problems.append(f"{leg.where}: {reason}")
         wrong.add(id(leg))
     if not wrong:

@@ -6,34 +6,35 @@ Only contradictions are found: what cannot be compared says nothing. A person is
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from wup.mapping.rest import time_us
+from wup.mapping.moments import OCCURS, START, moment
 from wup.mapping.subjects import alike, subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from wup.mapping.catalogue import VenueMarket
     from wup.mapping.file import LegEntry, MarketEntry
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOLERANCE = timedelta(minutes=15)
 
 
 def contradictions(
-    market: MarketEntry, known: Sequence[tuple[LegEntry, VenueMarket]]
+    market: MarketEntry, known: Sequence[tuple[LegEntry, VenueMarket]], start: datetime | None = None
 ) -> Iterator[tuple[LegEntry, str]]:
-    """Each leg that may not stay, with the reason and what to do.
+    """Each leg that may not stay, with the reason and what to do. `start` is the aggregate's.
 
     Of two legs that contradict each other it is the later one: without those named, no two of the rest do.
     """
     for place, (leg, listed) in enumerate(known):
         yield from ((leg, reason) for reason in _line(market, leg, listed))
-        yield from ((leg, reason) for reason in _start(leg, listed, known[:place]))
+        yield from ((leg, reason) for reason in _start(leg, listed, known[:place], start))
+        yield from ((leg, reason) for reason in _occurs(leg, listed))
         yield from ((leg, reason) for reason in _together(leg, listed, known[:place]))
 
 
@@ -49,15 +50,18 @@ def _line(market: MarketEntry, leg: LegEntry, listed: VenueMarket) -> Iterator[s
 
 
 def _start(
-    leg: LegEntry, listed: VenueMarket, before: Sequence[tuple[LegEntry, VenueMarket]]
+    leg: LegEntry,
+    listed: VenueMarket,
+    before: Sequence[tuple[LegEntry, VenueMarket]],
+    aggregate: datetime | None,
 ) -> Iterator[str]:
-    """The start that the venue tells now, beside the one confirmed and those of the other legs."""
-    now = _told(listed)
+    """The start that the venue tells now, beside those confirmed and those of the other legs."""
+    now = moment(listed.facts, START)
     if now is None:
         return
-    others = [(leg.where, leg.start)]
+    others = [(leg.where, leg.start), (leg.where, _confirmed(leg, START)), ("the aggregate", aggregate)]
     for other, other_listed in before:
-        others += [(other.where, other.start), (other.where, _told(other_listed))]
+        others += [(other.where, other.start), (other.where, moment(other_listed.facts, START))]
     for where, start in others:
         if start is not None and abs(now - start) > _TOLERANCE:
             yield (
@@ -67,9 +71,19 @@ def _start(
             return
 
 
-def _told(listed: VenueMarket) -> datetime | None:
-    began = time_us(listed.facts.get("game_start_time"))
-    return None if began is None else _EPOCH + timedelta(microseconds=began)
+def _occurs(leg: LegEntry, listed: VenueMarket) -> Iterator[str]:
+    """The venue's own time for the event, beside what it was when the leg was confirmed."""
+    now, then = moment(listed.facts, OCCURS), _confirmed(leg, OCCURS)
+    if now is not None and then is not None and abs(now - then) > _TOLERANCE:
+        yield (
+            f"{leg.market} is dated {now.isoformat()} now, {then.isoformat()} when it was confirmed "
+            f"(evidence at {leg.where}): postponed, or another game; check it, and confirm anew or retire "
+            "the leg"
+        )
+
+
+def _confirmed(leg: LegEntry, name: str) -> datetime | None:
+    return None if leg.evidence is None else moment(leg.evidence.fields, name)
 
 
 def _together(

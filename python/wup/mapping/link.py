@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wup.mapping.catalogue import VenueEventRecord, VenueMarket, rules_sha256
 from wup.mapping.file import AggregateEntry, Evidence, LegEntry, MappingFiles, MarketEntry
+from wup.mapping.moments import seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +141,10 @@ def _leg(event: VenueEventRecord, market: VenueMarket, polarity: Polarity, by: s
             "rules_sha256": rules_sha256(market.rules),
             "confirmed_by": by,
             "confirmed_at": at,
-            "evidence": Evidence(source="human", fields={"yes_subject": market.label, "polarity": polarity}),
+            "evidence": Evidence(
+                source="human",
+                fields={"yes_subject": market.label, "polarity": polarity, **seen(market)},
+            ),
         }
     )
 

@@ -280,6 +280,12 @@ def _line(market: MarketEntry, leg: LegEntry) -> Iterator[str]:
     """Invariant 4: a leg with a line never joins one without, and lines are equal."""
     wanted = market.key.split("|")[4]
     if leg.line is None:
+        stated = next((o for o in market.leg if o.line is not None and o.status in _CLAIMING), None)
+        if stated is not None:
+            yield (
+                f"{leg.where}: leg without a line beside {stated.market} with {stated.line} at "
+                f"{stated.where}; read what it is about, and write its line or retire the leg"
+            )
         return
     if wanted == "-":
         yield (

@@ -42,7 +42,9 @@ def lint_venues(files: MappingFiles, events: Mapping[EventKey, VenueEventRecord]
                     continue
                 problems.extend(_alone(leg, listed))
                 known.append((leg, listed))
-            problems.extend(f"{leg.where}: {reason}" for leg, reason in contradictions(market, known))
+            problems.extend(
+                f"{leg.where}: {reason}" for leg, reason in contradictions(market, known, aggregate.start)
+            )
     return problems
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from wup.mapping.catalogue import VenueMarket, rules_sha256
+from wup.mapping.moments import seen
 from wup.mapping.write import toml_text
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ def _tables(files: MappingFiles) -> Iterator[tuple[str, tuple[str, ...], object]
 
 
 def _accept(leg: LegEntry, listed: VenueMarket, polarity: str, by: str, at: datetime) -> Decision:
-    fields = f"{{ yes_subject = {toml_text(listed.label)}, polarity = {toml_text(polarity)} }}"
+    evidence = {"yes_subject": listed.label, "polarity": polarity, **seen(listed)}
+    fields = ", ".join(f"{name} = {toml_text(str(value))}" for name, value in evidence.items())
     return Decision(
         leg.where,
         {
@@ -173,7 +175,7 @@ def _accept(leg: LegEntry, listed: VenueMarket, polarity: str, by: str, at: date
             "rules_sha256": f'"{rules_sha256(listed.rules)}"',
             "confirmed_by": f'"{by}"',
             "confirmed_at": at.isoformat().replace("+00:00", "Z"),
-            "evidence": f'{{ source = "human", fields = {fields} }}',
+            "evidence": f'{{ source = "human", fields = {{ {fields} }} }}',
         },
     )
 

@@ -18,6 +18,7 @@ from wup.mapping.file import AggregateEntry, Evidence, LegEntry, MappingFiles, M
 from wup.mapping.link import joined, part
 from wup.mapping.lint import NEVER_MAPPED, lint
 from wup.mapping.lint_venues import lint_venues
+from wup.mapping.moments import seen
 from wup.mapping.series import Game, GameMarket, pair_games, side_of
 from wup.mapping.wording import pair_events
 
@@ -223,6 +224,7 @@ def _game_leg(
                 "series": game.series,
                 "series_rule": "" if rule is None else f"{rule.league} {rule.kind}",
                 "rule_by": "" if rule is None else rule.confirmed_by,
+                **seen(market.market),
             },
         ),
     )

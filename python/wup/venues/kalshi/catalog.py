@@ -22,6 +22,7 @@ from wup.mapping.catalogue import (
     VenueEventRecord,
     VenueMarket,
 )
+from wup.mapping.moments import OCCURS
 from wup.mapping.rest import RestClient, number_text, text, time_us, write_json
 from wup.venues.fields import KnownFields
 from wup.venues.kalshi.exchange import SHARD, ExchangeStatus
@@ -60,7 +61,6 @@ _TEXT_FACTS = (
     "open_time",
     "close_time",
     "expected_expiration_time",
-    "occurrence_datetime",
     "early_close_condition",
     "status",
 )
@@ -291,6 +291,9 @@ def _facts(raw: Mapping[str, Any], series: str) -> dict[str, str]:
     for name in _TEXT_FACTS:
         if text(raw.get(name)):
             facts[name] = raw[name]
+    if text(raw.get("occurrence_datetime")):
+        # Three hours late for whole leagues (notes, section 5): not to be held against another start.
+        facts[OCCURS] = raw["occurrence_datetime"]
     for name in _NUMBER_FACTS:
         number = number_text(raw.get(name))
         if number is not None:

@@ -21,6 +21,7 @@ from wup.mapping.catalogue import (
     VenueEventRecord,
     VenueMarket,
 )
+from wup.mapping.moments import START
 from wup.mapping.rest import RestClient, listed, number_text, text, time_us
 from wup.venues.fields import KnownFields
 
@@ -43,7 +44,7 @@ _TEXT_FACTS = {
     "groupItemTitle": "group_item_title",
     "groupItemThreshold": "group_item_threshold",
     "sportsMarketType": "sports_market_type",
-    "gameStartTime": "game_start_time",
+    "gameStartTime": START,
     "endDate": "end_time",
     "startDate": "start_time",
     "umaResolutionStatus": "uma_status",

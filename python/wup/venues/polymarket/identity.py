@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from wup.mapping.moments import START
 from wup.mapping.rest import time_us
 from wup.mapping.series import Game, GameMarket
 from wup.mapping.statement import Statement
@@ -90,7 +91,7 @@ def game(event: VenueEventRecord) -> Game | None:
     shown = f"{event.title} {market.question}".casefold()
     if first.casefold() in ("yes", "no") or any(name.casefold() not in shown for name in market.outcomes):
         return None
-    began = time_us(market.facts.get("game_start_time"))
+    began = time_us(market.facts.get(START))
     return Game(
         event=event,
         series=f"{found['league']}/moneyline",
