@@ -190,3 +190,43 @@ async def test_what_is_followed_by_request_outlives_the_loss_of_redis(redis: Red
     assert publisher.version > version
     assert await redis.smembers("mapping:tracked") == {b"kalshi:OLD", b"polymarket:e"}
     await end(publisher, task)
+
+
+async def test_a_version_whose_answer_was_lost_is_left_behind(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version is written, its answer lost, a stage takes it; then Redis comes back from a copy of before
+    and the change is taken back too. What the service publishes is above all that stages may have."""
+    compiler, changed = made("0xA")
+    publisher = Publisher(redis_url, LocalBus(), compiler, PLATFORMS, restore)
+    publisher.units_changed(changed)
+    task = asyncio.create_task(publisher.run())
+    await publisher.settled()
+    copy = {key: await redis.dump(key) for key in await redis.keys("*")}
+    write, lost, go_on = MappingStore.publish, asyncio.Event(), asyncio.Event()
+
+    async def answer_lost(self: MappingStore, *args: object, **more: object) -> None:
+        await write(self, *args, **more)  # type: ignore[arg-type]
+        monkeypatch.setattr(MappingStore, "publish", write)
+        lost.set()
+        await go_on.wait()
+        raise TimeoutError("answer lost")
+
+    monkeypatch.setattr(MappingStore, "publish", answer_lost)
+    publisher.units_changed(
+        compiler.set_event(venue_event("polymarket", "e", venue_market("0xA", tick="0.1")))
+    )
+    await lost.wait()
+    taken = await MappingStore(redis).state()
+    assert taken is not None
+    await redis.flushall()
+    for key, value in copy.items():
+        await redis.restore(key, 0, value)
+    publisher.units_changed(compiler.set_event(venue_event("polymarket", "e", venue_market("0xA"))))
+    go_on.set()
+    async with asyncio.timeout(20):
+        await publisher.settled()
+    now = await MappingStore(redis).state()
+    assert now is not None
+    assert now.version > taken.version
+    await end(publisher, task)

@@ -16,7 +16,7 @@ from wup.bus import LocalBus
 from wup.mapping import records
 from wup.mapping.compile import Compiler
 from wup.mapping.file import parse
-from wup.mapping.redis import MappingStore, NoIndex, connect, load_epoch, save_epoch
+from wup.mapping.redis import MappingStore, NoIndex, connect, last_epoch, load_epoch, save_epoch
 from wup.mapping.rest import number_text, read_json
 from wup.mapping.source import MappingSource, announcement
 from wup.mapping.state import State
@@ -541,3 +541,38 @@ async def test_an_old_copy_of_redis_brings_nothing_back(redis: Redis, redis_url:
     assert (await seen.version(7)).legs == table.legs
     assert source.healthy
     await source.stop()
+
+
+async def test_a_copy_of_an_earlier_run_brings_nothing_back_either(redis: Redis, redis_url: str) -> None:
+    """The copy that Redis restarts from may be of the event service's run before the present one: what a
+    stage has left behind stays behind, and the next version of the present run is taken."""
+    made, store = compiler(), MappingStore(redis)
+    source = MappingSource(redis_url, LocalBus(), poll_s=0.02)
+    seen = Seen(source)
+    await store.publish(State("first", 50), everything(made), [])
+    await source.start()
+    await seen.version(50)
+    made.set_event(venue_event("polymarket", "tex-nyy", venue_market("0x01", status="halted")))
+    await store.publish(State("second", 60), everything(made), [])
+    await seen.version(60)
+    await redis.flushall()
+    await store.publish(State("first", 50), everything(compiler()), [])
+    async with asyncio.timeout(10):
+        while source.problem != "mapping_went_back":
+            await asyncio.sleep(0.01)
+    assert source.table.version == 60
+    assert next(leg.suspended for leg in source.table.legs if leg.platform == "polymarket") == "halted"
+    await store.publish(State("second", 61), everything(made), [])
+    await seen.version(61)
+    assert source.problem is None
+    await source.stop()
+
+
+@pytest.mark.parametrize("stored", [b"9" * 30, str(2**63 - 1).encode(), b"soon"])
+async def test_an_epoch_that_no_clock_gives_is_none(redis: Redis, stored: bytes) -> None:
+    """A value above which no epoch could be given counts as unknown, and is written over."""
+    await redis.set(records.epoch_key("0"), stored)
+    assert await load_epoch(redis, "0") == 0
+    assert await last_epoch(redis, 1) == 0
+    await save_epoch(redis, "0", 1_800_000_000_000)
+    assert await last_epoch(redis, 1) == 1_800_000_000_000

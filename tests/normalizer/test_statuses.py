@@ -512,3 +512,15 @@ def test_no_more_statuses_than_so_many_are_held() -> None:
     assert statuses.of("kalshi", "H") is not None
     assert statuses.of("kalshi", "0") is None
     assert statuses.of("kalshi", "1") is not None
+
+
+def test_a_quiet_market_is_shown_when_the_catalogue_ends_its_halt() -> None:
+    """The catalogue's word ends the halt only when a late enough answer confirms it, in a table that moves no
+    leg: the market is shown with that table, without a frame or a request."""
+    feed = halted()
+    told = feed.now_us
+    feed.engine.set_table(listed("halted", 2, told + 3_000_000))
+    feed.engine.set_table(listed(None, 3, told + 10_000_000))
+    assert feed.reader.state[A] == "halted"
+    feed.engine.set_table(listed(None, 4, told + 25_000_000))
+    assert feed.reader.state[A] == "live"

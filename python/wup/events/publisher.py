@@ -251,7 +251,7 @@ class Publisher:
             not changed
             and found is not None
             and self._given
-            and theirs >= max(self.version, self.least_version)
+            and theirs >= max(self.version, self._given, self.least_version)
         ):
             if anew and await self._store.state() != found:
                 raise AnotherWriter("published while this was compared")

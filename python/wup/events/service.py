@@ -338,7 +338,7 @@ class EventService:
         for platform, discovery in self.discoveries.items():
             if platform in recalled:
                 discovery.recall(recalled[platform])
-            self._paused(platform)
+                self._paused(platform)
         wanted = [*self._configured, *self._files.events(), *sorted(self.tracked)]
         for key in await store.event_keys(self.catalogues) - set(wanted):
             self._publisher.event_dropped(key)

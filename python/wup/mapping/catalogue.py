@@ -65,8 +65,11 @@ class VenueMarket:
     changes: tuple[FactChange, ...] = ()
     """The last changes of these, the oldest first."""
     status_us: int | None = None
-    """When the venue was asked and answered with this status for the first time after another one, or again
-    within a minute of that, so that a cache's word is followed by a surer one; None: it never had another."""
+    """When the venue was asked and answered with this status after another one: its first answer, then the
+    next ones until one came twenty seconds after the first, so that a surer word follows a cache's. None: it
+    never had another."""
+    status_first_us: int | None = None
+    """The first of these answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,22 +126,28 @@ def dated(event: VenueEventRecord, before: VenueEventRecord | None) -> VenueEven
     return replace(
         event,
         markets=tuple(
-            replace(
+            _status_dated(
                 _dated(m, known.get(m.market_id), event.fetched_us),
-                status_us=_status_us(m, known.get(m.market_id), event.fetched_us),
+                known.get(m.market_id),
+                event.fetched_us,
             )
             for m in event.markets
         ),
     )
 
 
-def _status_us(market: VenueMarket, before: VenueMarket | None, now_us: int) -> int | None:
+def _status_dated(market: VenueMarket, before: VenueMarket | None, now_us: int) -> VenueMarket:
     if before is None:
-        return None
+        return replace(market, status_us=None, status_first_us=None)
     if market.status != before.status:
-        return now_us
-    since_us = before.status_us
-    return now_us if since_us is not None and 0 <= now_us - since_us < _NEW_STATUS_US else since_us
+        return replace(market, status_us=now_us, status_first_us=now_us)
+    last_us = before.status_us
+    if last_us is None:
+        return replace(market, status_us=None, status_first_us=None)
+    first_us = last_us if before.status_first_us is None else before.status_first_us
+    if last_us < first_us + _SURE_US:
+        last_us = max(last_us, now_us)
+    return replace(market, status_us=last_us, status_first_us=first_us)
 
 
 def _dated(market: VenueMarket, before: VenueMarket | None, now_us: int) -> VenueMarket:
@@ -156,7 +165,8 @@ def _dated(market: VenueMarket, before: VenueMarket | None, now_us: int) -> Venu
 
 _DATED = ("tick", "min_size", "close_us", "fees", "result")
 _KEPT_CHANGES = 8
-_NEW_STATUS_US = 60_000_000
+_SURE_US = 20_000_000
+"""Longer than any cache of a venue answers for the time before, with a little for differing clocks."""
 
 
 def _facts(market: VenueMarket) -> tuple[str | None, ...]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 _SLICE = 500
 _FULL_TRIES = 5
+_EPOCH_DIGITS, _NO_EPOCH = 16, 2**53
 _SHARDS_EVER = 1_024
 """Nobody had more shards than this before."""
 _SCAN = 5000
@@ -359,7 +360,7 @@ async def load_epoch(redis: Redis, shard: str) -> int:
     except ResponseError as error:
         logs.bad_input("orderbook", "", "bad_record", f"{records.epoch_key(shard)}: {error}")
         return 0
-    return int(raw) if isinstance(raw, bytes) and raw.isdigit() else 0
+    return _epoch(raw)
 
 
 async def last_epoch(redis: Redis, shards: int) -> int:
@@ -367,7 +368,7 @@ async def last_epoch(redis: Redis, shards: int) -> int:
     that moves to another shard goes on above what the old one gave out."""
     keys = [records.epoch_key(str(index)) for index in range(max(shards, _SHARDS_EVER))]
     found = await redis.mget(keys)
-    return max((int(raw) for raw in found if isinstance(raw, bytes) and raw.isdigit()), default=0)
+    return max(map(_epoch, found), default=0)
 
 
 async def save_epoch(redis: Redis, shard: str, epoch: int) -> None:
@@ -380,10 +381,17 @@ async def save_epoch(redis: Redis, shard: str, epoch: int) -> None:
         except ResponseError:
             # Another type stands there; it is written over.
             raw = None
-        known = int(raw) if isinstance(raw, bytes) and raw.isdigit() else 0
         pipe.multi()  # type: ignore[no-untyped-call]
-        pipe.set(key, max(known, epoch))
+        pipe.set(key, max(_epoch(raw), epoch))
         await pipe.execute()
+
+
+def _epoch(raw: object) -> int:
+    """Milliseconds; 0 for what no clock can have given, after which nothing could be larger."""
+    epoch = int(raw) if isinstance(raw, bytes) and len(raw) <= _EPOCH_DIGITS and raw.isdigit() else 0
+    if isinstance(raw, bytes) and not epoch:
+        logs.bad_input("orderbook", "", "bad_record", b"epoch: " + raw[:100])
+    return epoch if epoch < _NO_EPOCH else 0
 
 
 def _take(into: Loaded, hid: str, body: object, members: object) -> None:

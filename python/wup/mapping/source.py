@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from wup.bus import Bus, Message
     from wup.bus.base import Subscription
 
+_RUNS = 64
+"""Runs of the event service whose versions are remembered."""
 _MAX_INCREMENT = 500
 _KEPT_ANNOUNCEMENTS = 64
 _MANY_MARKETS = 2000
@@ -87,6 +89,8 @@ class MappingSource:
         self._announced: list[tuple[State, State, list[str] | None]] = []
         self._state: State | None = None
         """The version that is in force here."""
+        self._seen: dict[str, int] = {}
+        """By run, the last one in force the last: the highest version that was in force here."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._subscription: Subscription | None = None
@@ -188,9 +192,7 @@ class MappingSource:
             return
         self._reachable = True
         now = self._state
-        self._old = (
-            now is not None and now.run is not None and (now.run == state.run and state.version < now.version)
-        )
+        self._old = self._is_old(state)
         if self._old:
             # An old copy of Redis: legs that were suspended since must not come back by it.
             return
@@ -215,6 +217,10 @@ class MappingSource:
             if loaded is None:
                 return
             wanted = None
+        self._old = self._is_old(loaded.state)
+        if self._old:
+            # Redis was replaced since its state was read.
+            return
         kept = {hid: self._markets[hid] for hid in loaded.rejected if hid in self._markets}
         if wanted is None:
             markets = {**kept, **loaded.markets}
@@ -228,6 +234,7 @@ class MappingSource:
             # The loop that this stage's messages go through must not wait for a table of 100,000 books.
             built = await asyncio.to_thread(self._build, loaded.version, markets)
         self._state = loaded.state
+        self._remember(loaded.state)
         if built is None:
             return
         self._markets = markets
@@ -237,6 +244,18 @@ class MappingSource:
                 callback(self.table)
             except Exception as error:
                 logs.log("mapping").error("a mapping callback failed", error=repr(error))
+
+    def _is_old(self, state: State) -> bool:
+        """A version that this stage has left behind, of the run now in force or of one before."""
+        if state.run is None or state == self._state:
+            return False
+        return state.version <= self._seen.get(state.run, -1)
+
+    def _remember(self, state: State) -> None:
+        if state.run is not None:
+            self._seen[state.run] = max(state.version, self._seen.pop(state.run, -1))
+            if len(self._seen) > _RUNS:
+                del self._seen[next(iter(self._seen))]
 
     def _build(
         self, version: int, markets: dict[str, UnifiedMarket]

@@ -88,6 +88,11 @@ class Engine:
     def set_table(self, table: MappingTable) -> None:
         """Follow exactly the table's assets from now on."""
         self._followed.set_table(table)
+        for assets in self._assets.values():
+            for asset in assets.values():
+                if asset.state == "halted" and asset.status is None:
+                    # The catalogue has ended the halt, and whoever asked before was told that it holds.
+                    self._showing.reopened(asset, asset.touched_us)
         for connection in self._connections.values():
             connection.sweep(self._assets[connection.platform])
 
