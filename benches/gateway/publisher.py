@@ -126,7 +126,7 @@ async def drive(bus: LinkedBus, market: Market, pacer: Pacer, words: list[str]) 
     groups = max(1, round(rate * seconds / burst))
     interval = burst / rate
     # Made beforehand, so that their making takes nothing from the stage that is fed.
-    start = time.time() + 0.05 + groups * burst * _MAKING_S
+    start = time.time() + 0.5 + groups * burst * _MAKING_S
     dues = [start + group * interval for group in range(groups)]
     made = [
         [market.message(next(books), (group + i) % 2, round(due * 1_000_000)) for i in range(burst)]

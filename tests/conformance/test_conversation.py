@@ -208,7 +208,7 @@ async def test_server_fault_closes_1011(engine: Engine, gateway: Gateway, dial: 
     await good.op("subscribe", books=[FED_25])
     await bad.until(lambda: bad.count == 1)
     assert connection._box is not None
-    connection._box.transport, connection._box.fd = Faulty(connection._box.transport), -1
+    connection._box.transport = Faulty(connection._box.transport)
     engine.update("kalshi", "KXFED-26DEC-C25", [["0.41", "1"]], [])
     await bad.until(lambda: bad.closed is not None)
     assert bad.closed == (1011, "server fault")

@@ -276,7 +276,11 @@ class NatsBus:
         )
         self._readers[inner] = reader
         # The server has the subscription before anyone is told so.
-        await self._client.flush()
+        try:
+            await self._client.flush()
+        except BaseException:
+            await NatsSubscription(inner, self).stop()
+            raise
         return NatsSubscription(inner, self)
 
     def _stopped(self, inner: ClientSubscription) -> None:

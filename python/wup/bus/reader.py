@@ -44,7 +44,8 @@ class Reader:
         self.handled += 1
         try:
             self._handler(message)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Nothing is awaited here, so no cancellation is meant for us; it would end the reading of all.
             platform = message.subject.split(".", 2)[1] if "." in message.subject else ""
             logs.bad_input("bus", platform, "handler_error", message.payload, error=repr(error))
 

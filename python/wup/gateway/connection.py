@@ -237,9 +237,7 @@ class Connection(asyncio.Protocol):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, core.limits.ws_unsent_bytes)
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
         session = Session(core.hub, core.limits, core.tokens, core.clock, core.greeting)
-        plain = sock is not None and self._transport.get_extra_info("ssl_object") is None
-        fd = sock.fileno() if plain else -1
-        self._box = Outbox(self._transport, core.wakeup, session, core.limits, core.clock.monotonic(), fd)
+        self._box = Outbox(self._transport, core.wakeup, session, core.limits, core.clock.monotonic())
         self._session = session
         self._slot = core.enter(self)
         CLIENTS.inc()

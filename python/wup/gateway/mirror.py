@@ -38,8 +38,8 @@ _INSISTS = 5
 _ANSWERS_PER_TURN = 50
 _MARKS_PER_TURN = 50
 _MARKS_AT_ONCE = 8 * 1024
-_MARKS_WAIT = 256
-"""Messages; the oldest gives way, for newer ones say more."""
+_MARKS_WAIT = 4_096
+"""Messages of 16 KiB, those of some seconds with 100,000 books; then the oldest gives way."""
 _CHECKS_PER_TURN = 50
 
 _CHANGES = subjects.changes("")

@@ -9,7 +9,6 @@ are not queued: they are encoded when there is room.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,16 +35,6 @@ class Transport(Protocol):
 
     def write(self, data: bytes) -> None: ...
     def get_write_buffer_size(self) -> int: ...
-    def is_closing(self) -> bool: ...
-
-
-def _to_kernel(fd: int, data: bytes) -> int:
-    """Bytes that the kernel took at once. A transport with nothing waiting would do the same at the end of
-    the loop's turn, at a higher cost; what goes wrong is left to it too."""
-    try:
-        return os.write(fd, data)
-    except OSError:
-        return 0
 
 
 class Owner(Protocol):
@@ -106,13 +95,7 @@ class Wakeup:
                     box.written += len(data)
                     written += size
                     writes += 1
-                    transport = box.transport
-                    if box.fd >= 0 and not transport.get_write_buffer_size() and not transport.is_closing():
-                        sent = _to_kernel(box.fd, data)
-                        if sent < len(data):
-                            transport.write(data[sent:])
-                    else:
-                        transport.write(data)
+                    box.transport.write(data)
                 else:
                     box.flush(now)
             except Exception as error:  # one connection's fault must not reach the others
@@ -129,7 +112,6 @@ class Outbox:
 
     `count` is the number of book messages written so far (wire.md section 4 rule 4). `direct` is true while
     what comes may be written at once: open, not paused, nothing waiting or owed, no answer among `frames`.
-    `fd` is the transport's non-blocking socket, if its bytes go there as they are, else -1.
     """
 
     __slots__ = (
@@ -143,7 +125,6 @@ class Outbox:
         "closed",
         "count",
         "direct",
-        "fd",
         "frames",
         "owed",
         "owner",
@@ -156,10 +137,9 @@ class Outbox:
     )
 
     def __init__(
-        self, transport: Transport, wakeup: Wakeup, owner: Owner, limits: Limits, now: float, fd: int = -1
+        self, transport: Transport, wakeup: Wakeup, owner: Owner, limits: Limits, now: float
     ) -> None:
         self.transport = transport
-        self.fd = fd
         self._wakeup = wakeup
         self._limits = limits
         self.owner = owner

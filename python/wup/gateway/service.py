@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wup.gateway.source import SnapshotSource
 
 _TICK_S = 0.025
-_CHECKS_PER_TURN = 16  # connections; others have their turn between
+_CHECKS_PER_TURN = 16  # connections; others have their turn between, unless their turns are long
 _TOKENS_S = 2.0
 _LOSSES = frozenset({"slow_reader", "disconnected", "reconnected"})
 _GOODBYE_MS = 5_000
@@ -160,9 +160,8 @@ class Gateway:
         """Look at every connection about four times a second, a tenth of them at a time."""
         slot = 0
         core = self._core
-        now = self._clock.monotonic()
         while True:
-            due = now + _TICK_S
+            due = self._clock.monotonic() + _TICK_S
             await asyncio.sleep(_TICK_S)
             slot = (slot + 1) % SLOTS
             now = self._clock.monotonic()
@@ -170,7 +169,7 @@ class Gateway:
             waiting = 0
             group = core.groups[slot]
             for place, connection in enumerate(list(group), 1):
-                if place % _CHECKS_PER_TURN == 0:
+                if place % _CHECKS_PER_TURN == 0 and self._clock.monotonic() - now < _TICK_S:
                     await asyncio.sleep(0)
                 if connection in group:
                     connection.check(now)

@@ -35,7 +35,7 @@ _TICK_S = 1.0
 _STEP_S = 0.001
 """Between two pieces of a tick, so that they delay what comes meanwhile by one piece at most."""
 _STEPS_S = 0.5
-"""No pauses after that: the next tick must not be late."""
+"""No pauses after that, for a pause is a whole turn of a loop that is late: the next tick must not be."""
 _ASK_AT_ONCE = 500
 EPOCHS_AHEAD_MS = 20_000
 """How far the epoch that is kept for the next process runs ahead, so that few writes are needed."""
@@ -283,7 +283,8 @@ class OrderbookService:
             await asyncio.sleep(due - loop.time())
             try:
                 for _ in itertools.chain(self._steps(), self.agreement.look(self._clock.now_us())):
-                    await asyncio.sleep(_STEP_S if loop.time() < due + _STEPS_S else 0)
+                    if loop.time() < due + _STEPS_S:
+                        await asyncio.sleep(_STEP_S)
             except Exception as error:
                 # Without ticks a dead upstream would stay unseen: the next one must come.
                 logs.bad_input("orderbook", "", "tick_failed", repr(error))
