@@ -4,9 +4,9 @@ serve the same stream.
 
 `make bench-gateway`, or `python benches/gateway/bench.py [--quick] [--only mix]`. A real `wup gateway`
 reads a real orderbook stage (`publisher.py`) over a real NATS server; the load client (`benches/load`, Rust)
-verifies every message. The gateway has a core of its own, everything else shares the others; what of the load
-client only checks takes what is left of any. Latency is open loop: from the moment when a change was due, the
-orderbook stage and the NATS hop included, to the moment when the kernel had its bytes for the client.
+verifies every message, when the window in which it came is over. The gateway has a core of its own, all else
+shares the others. Latency is open loop: from the moment when a change was due, the orderbook stage and the
+NATS hop included, to the moment when the kernel had its bytes for the client.
 "published" is from the orderbook stage's stamp in it instead. "per core" is frames over processor seconds of
 the server alone, the tail of the window included.
 

@@ -101,11 +101,8 @@ async def child(
     cores: set[int],
     env: dict[str, str] | None = None,
     ready_s: float = 30.0,
-    last: bool = False,
 ) -> AsyncIterator[Child]:
-    """Start a process, wait for its first JSON line, end it at the end; `last`: from then on its first thread
-    gives way to all others, on every core."""
-    mine = os.sched_getaffinity(0)
+    """Start a process, wait for its first JSON line, end it at the end."""
     with _placed(cores):
         process = await asyncio.create_subprocess_exec(
             *processes.guarded(command),
@@ -117,10 +114,6 @@ async def child(
     found = Child(process, name)
     try:
         found.hello = await found.line(ready_s)
-        if last:
-            with contextlib.suppress(OSError):
-                os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
-                os.sched_setaffinity(process.pid, mine)
         yield found
     finally:
         if process.returncode is None:
@@ -207,11 +200,10 @@ def clients(
     groups: int = 1,
     receive_buffer: int = 0,
 ) -> Any:
-    """The load client, once every book has come. Its reader is as prompt as any process. Its checker takes
-    what the others leave of any core: its own wait costs nothing, for the kernel says when it received."""
+    """The load client, once every book has come. What it reads in a window it checks when that is over."""
     command = [str(binary), "--address", f"127.0.0.1:{port}", "--clients", str(count), "--pattern", pattern]
     command += ["--groups", str(groups), "--receive-buffer", str(receive_buffer)]
-    return child("wup-load", command, cores=cores.others, ready_s=60, last=True)
+    return child("wup-load", command, cores=cores.others, ready_s=60)
 
 
 async def written(server: Child) -> tuple[float, float]:

@@ -3,8 +3,8 @@
 //! `wup-load --address HOST:PORT --clients N --pattern 'agg-{}.>' [--groups G]` opens N connections (client i
 //! subscribes to the pattern with `{}` = i mod G), prints one JSON line when every book has come, then obeys
 //! lines on its standard input: `begin` and `end FRAMES` of a measured window (so many are waited for),
-//! `stop N` (the first N clients read no more), `quit`. One thread reads, this one checks. Ends by itself when its
-//! input ends or after `--limit` seconds.
+//! `stop N` (the first N clients read no more), `quit`. One thread reads, this one checks: what comes in a window,
+//! when it is over. Ends by itself when its input ends or after `--limit` seconds.
 
 mod books;
 mod client;
@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io::BufRead;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use client::{Client, Shared};
 use receiver::{Input, Receiver};
 use stats::{Stats, counts, quantiles};
 
-/// How long the last frames of a window are waited for.
+/// How long the next frame of a window is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Batches that may wait to be checked; then the sockets are read no further.
 const WAITING: usize = 256;
@@ -76,6 +76,7 @@ struct Load {
     shared: Shared,
     opened: mpsc::Sender<TcpStream>,
     stopped: Arc<AtomicUsize>,
+    measuring: Arc<AtomicBool>,
     input: mpsc::Receiver<Input>,
     commands: VecDeque<String>,
     deadline: Instant,
@@ -87,7 +88,8 @@ impl Load {
         let (sender, input) = mpsc::sync_channel(WAITING);
         let (opened, sockets) = mpsc::channel();
         let stopped = Arc::new(AtomicUsize::new(0));
-        let receiver = Receiver::new(sockets, Arc::clone(&stopped), sender.clone())?;
+        let measuring = Arc::new(AtomicBool::new(false));
+        let receiver = Receiver::new(sockets, Arc::clone(&stopped), Arc::clone(&measuring), sender.clone())?;
         std::thread::spawn(move || receiver.run());
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines() {
@@ -106,6 +108,7 @@ impl Load {
             shared,
             opened,
             stopped,
+            measuring,
             input,
             commands: VecDeque::new(),
             deadline,
@@ -225,13 +228,19 @@ impl Load {
                 "begin" => {
                     self.shared.stats = Stats::new()?;
                     self.began = Instant::now();
+                    self.measuring.store(true, Ordering::Relaxed);
                     println!(r#"{{"type":"begun"}}"#);
                 }
                 "end" => {
                     let expected: u64 = value.parse().map_err(|_| format!("bad count {value:?}"))?;
-                    let patience = Instant::now() + PATIENCE;
-                    while self.shared.stats.frames < expected && Instant::now() < patience {
-                        self.turn(patience.min(Instant::now() + Duration::from_millis(20)))?;
+                    self.measuring.store(false, Ordering::Relaxed);
+                    let mut last = Instant::now();
+                    while self.shared.stats.frames < expected && last.elapsed() < PATIENCE {
+                        let before = self.shared.stats.frames;
+                        self.turn(Instant::now() + Duration::from_millis(20))?;
+                        if self.shared.stats.frames > before {
+                            last = Instant::now();
+                        }
                     }
                     self.report();
                 }

@@ -1,5 +1,6 @@
-//! Reads all sockets in a thread of its own and notes when the kernel had received what it reads; what it means
-//! is looked at elsewhere, later, so that a checker that waits for its share of the processor makes no frame late.
+//! Reads all sockets in a thread of its own and notes when the kernel had received what it reads. What it means
+//! is looked at elsewhere; in a measured window only when it is over, so that no checker takes the time of the server
+//! or of its publisher.
 //!
 //! The stamp of a read is that of its last bytes. Frames that wait for a reader therefore count as later than they
 //! were: hence a thread that does nothing else.
@@ -7,7 +8,7 @@
 use std::io::IoSliceMut;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Channel, SyncSender};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::stats::now_us;
 const LOOK: Duration = Duration::from_micros(500);
 /// Bytes that are handed on together.
 const BATCH: usize = 1024 * 1024;
+/// Full batches that may be kept until a window is over; then they are handed on in it.
+const KEPT: usize = 2048;
 const READ: usize = 256 * 1024;
 
 /// What one client received: `len` bytes of its batch, the last of them at `at_us` (microseconds since 1970).
@@ -54,10 +57,13 @@ pub struct Receiver {
     opened: Channel<TcpStream>,
     /// The first so many clients are not read any more.
     stopped: Arc<AtomicUsize>,
+    /// A window is being measured.
+    measuring: Arc<AtomicBool>,
     out: SyncSender<Input>,
     buffer: Vec<u8>,
     stamps: Vec<u8>,
     batch: Batch,
+    kept: Vec<Batch>,
 }
 
 impl Receiver {
@@ -65,6 +71,7 @@ impl Receiver {
     pub fn new(
         opened: Channel<TcpStream>,
         stopped: Arc<AtomicUsize>,
+        measuring: Arc<AtomicBool>,
         out: SyncSender<Input>,
     ) -> Result<Self, String> {
         Ok(Self {
@@ -72,10 +79,12 @@ impl Receiver {
             sockets: Vec::new(),
             opened,
             stopped,
+            measuring,
             out,
             buffer: vec![0; READ],
             stamps: nix::cmsg_space!(TimeSpec),
             batch: Batch::default(),
+            kept: Vec::new(),
         })
     }
 
@@ -130,7 +139,9 @@ impl Receiver {
             self.batch.bytes.extend_from_slice(&self.buffer[..len]);
             self.batch.pieces.push(Piece { client, at_us, len, end });
             if self.batch.bytes.len() >= BATCH {
-                drop(self.out.send(Input::Received(std::mem::take(&mut self.batch))));
+                let bytes = Vec::with_capacity(BATCH + READ);
+                let next = Batch { bytes, pieces: Vec::with_capacity(self.batch.pieces.len()) };
+                self.kept.push(std::mem::replace(&mut self.batch, next));
             }
             if len < self.buffer.len() {
                 return;
@@ -138,9 +149,15 @@ impl Receiver {
         }
     }
 
+    /// Give the checker what was read; false when it listens no more.
     fn hand_on(&mut self) -> bool {
-        self.batch.pieces.is_empty()
-            || self.out.send(Input::Received(std::mem::take(&mut self.batch))).is_ok()
+        if self.measuring.load(Ordering::Relaxed) && self.kept.len() < KEPT {
+            return true;
+        }
+        if !self.batch.pieces.is_empty() {
+            self.kept.push(std::mem::take(&mut self.batch));
+        }
+        self.kept.drain(..).all(|batch| self.out.send(Input::Received(batch)).is_ok())
     }
 }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from wup import logs
 
 _NO_MARKS_S = 5.0
-_SILENT_S = 3.0
+_SILENT_S = 2.5
+"""Two marks missed, and half a second for late ones. With a look each quarter of a second the books are
+flagged within 3 s."""
 
 
 class Shards:
