@@ -298,14 +298,14 @@ async def test_source_fails_then_recovers(bench: Bench) -> None:
 
 
 async def test_silent_marks_take_books_out(bench: Bench) -> None:
-    """No marks for over 3 s: no book is served, whatever a snapshot says; marks bring them back."""
-    bench.clock.advance(2.9)
+    """No marks for over 2.5 s: no book is served, whatever a snapshot says; marks bring them back."""
+    bench.clock.advance(2.4)
     bench.mirrors.check()
     assert bench.ear.heard == []
     bench.clock.advance(0.2)
     bench.mirrors.check()
     assert bench.ear.of(FED_25) == ["lost:upstream_silent"]
-    bench.clock.advance(2.0)
+    bench.clock.advance(2.5)
     assert bench.mirrors.problems() == ["marks_late"]
     await asyncio.sleep(0.05)
     assert not any(book.serving for book in bench.mirrors.books.values())
@@ -316,17 +316,17 @@ async def test_silent_marks_take_books_out(bench: Bench) -> None:
 
 
 async def test_never_any_marks(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without any marks nothing is served after 3 s, and after 5 s the log names PUBLISH_CHANGES."""
+    """Without any marks nothing is served after 2.5 s, and after 5 s the log names PUBLISH_CHANGES."""
     bench = Bench()
     bench.engine.muted = True
     await bench.begin()
     await bench.mirrors.stop()
     assert bench.mirrors.problems() == ["no_marks"]
-    bench.clock.advance(3.1)
+    bench.clock.advance(2.6)
     bench.mirrors.check()
     assert bench.ear.of(GAME) == ["lost:upstream_silent"]
     assert "PUBLISH_CHANGES" not in capsys.readouterr().out
-    bench.clock.advance(2.0)
+    bench.clock.advance(2.5)
     bench.mirrors.check()
     captured = capsys.readouterr()
     assert "PUBLISH_CHANGES" in captured.out + captured.err
