@@ -22,6 +22,8 @@ TRADES_ALL = "orderbook.trades.>"
 RECORDING_ALL = "recording.>"
 MAPPING_CHANGED = "mapping.changed"
 CONTROL_ALL = "control.>"
+TWO_MARKS_S = 2.5
+"""Marks go out each second (wire.md sections 2 and 3): two missed, and half a second for the way."""
 
 
 @lru_cache(maxsize=262_144)

@@ -21,6 +21,7 @@ from wup.mapping.rest import number_text, read_json
 from wup.mapping.source import MappingSource, announcement
 from wup.mapping.state import State
 from wup.mapping.table import EMPTY, MappingTable
+from wup.metrics import BAD_INPUT
 
 KEY = "wup1|g:1|moneyline|tex|-|game"
 PLATFORMS = ("kalshi", "polymarket")
@@ -568,11 +569,14 @@ async def test_a_copy_of_an_earlier_run_brings_nothing_back_either(redis: Redis,
     await source.stop()
 
 
-@pytest.mark.parametrize("stored", [b"9" * 30, str(2**63 - 1).encode(), b"soon"])
+@pytest.mark.parametrize("stored", [b"9" * 30, b"9" * 16, str(2**63 - 1).encode(), b"soon", b""])
 async def test_an_epoch_that_no_clock_gives_is_none(redis: Redis, stored: bytes) -> None:
-    """A value above which no epoch could be given counts as unknown, and is written over."""
+    """A value above which no epoch could be given is counted, taken for unknown, and written over."""
     await redis.set(records.epoch_key("0"), stored)
+    counted = BAD_INPUT.labels("orderbook", "", "bad_record")
+    before = counted._value.get()
     assert await load_epoch(redis, "0") == 0
+    assert counted._value.get() == before + 1
     assert await last_epoch(redis, 1) == 0
     await save_epoch(redis, "0", 1_800_000_000_000)
     assert await last_epoch(redis, 1) == 1_800_000_000_000

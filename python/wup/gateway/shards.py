@@ -1,13 +1,14 @@
-"""Which orderbook services are heard: each publishes the marks of its shard every second, also when empty."""
+"""Which orderbook services are heard: each publishes the marks of its shard every second, also when empty.
+
+They are looked at each quarter of a second, so the books of a silent one are flagged within 3 s.
+"""
 
 from __future__ import annotations
 
 from wup import logs
+from wup.subjects import TWO_MARKS_S
 
 _NO_MARKS_S = 5.0
-_SILENT_S = 2.5
-"""Two marks missed, and half a second for late ones. With a look each quarter of a second the books are
-flagged within 3 s."""
 
 
 class Shards:
@@ -47,12 +48,12 @@ class Shards:
         """Find out who has fallen silent."""
         log = logs.log("gateway")
         if not self._heard:
-            self._mute = now - self._started > _SILENT_S
+            self._mute = now - self._started > TWO_MARKS_S
             if not self._warned and now - self._started > _NO_MARKS_S:
                 self._warned = True
                 log.error("no marks from the orderbook service for 5 s; set PUBLISH_CHANGES=true there")
         for shard, at in self._heard.items():
-            if now - at > _SILENT_S and shard not in self._silent:
+            if now - at > TWO_MARKS_S and shard not in self._silent:
                 self._silent.add(shard)
                 log.error("marks of the orderbook service stopped (PUBLISH_CHANGES)", shard=shard)
 

@@ -388,10 +388,12 @@ async def save_epoch(redis: Redis, shard: str, epoch: int) -> None:
 
 def _epoch(raw: object) -> int:
     """Milliseconds; 0 for what no clock can have given, after which nothing could be larger."""
-    epoch = int(raw) if isinstance(raw, bytes) and len(raw) <= _EPOCH_DIGITS and raw.isdigit() else 0
-    if isinstance(raw, bytes) and not epoch:
-        logs.bad_input("orderbook", "", "bad_record", b"epoch: " + raw[:100])
-    return epoch if epoch < _NO_EPOCH else 0
+    if not isinstance(raw, bytes):
+        return 0
+    if len(raw) <= _EPOCH_DIGITS and raw.isdigit() and int(raw) < _NO_EPOCH:
+        return int(raw)
+    logs.bad_input("orderbook", "", "bad_record", b"epoch: " + raw[:100])
+    return 0
 
 
 def _take(into: Loaded, hid: str, body: object, members: object) -> None:

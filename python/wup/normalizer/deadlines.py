@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from wup.normalizer.unheard import Unheard
+from wup.subjects import TWO_MARKS_S
 from wup.venues.base import LegChanged
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ Verdict = Callable[[str, str, str, str, str], None]
 Close = Callable[["Connection", str, int, int], None]
 """(connection, why, rx_us, now_us)."""
 
-SILENT_US = 2_500_000
-"""Two marks missed (wire.md section 2), and a half for the way."""
+_SILENT_US = int(TWO_MARKS_S * 1_000_000)
 GONE_US = 60_000_000
 """A connection silent for so long will not come back: whoever held it is gone."""
 FAILED_US = 5_000_000
@@ -68,7 +68,7 @@ class Deadlines:
 
     def _look_after(self, connection: Connection, now_us: int) -> None:
         marks_us = connection.marks_us
-        if marks_us is not None and not connection.silent and now_us - marks_us > SILENT_US:
+        if marks_us is not None and not connection.silent and now_us - marks_us > _SILENT_US:
             connection.silent = True
             for asset_id in list(connection.live):
                 self._leave(connection, asset_id, "down", "upstream_silent", now_us)

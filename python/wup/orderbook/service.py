@@ -22,7 +22,7 @@ from wup.orderbook.answers import SnapshotAnswers
 from wup.orderbook.contents import Contents
 from wup.orderbook.gauges import Gauges
 from wup.orderbook.shard import shard_of
-from wup.orderbook.upstream import TWO_MARKS_S, Upstream
+from wup.orderbook.upstream import Upstream
 from wup.orderbook.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ class OrderbookService:
         was never heard of cannot be missed."""
         now = self._clock.monotonic()
         silent = self._upstream.silent(now)
-        if self._away_since is None or self._away_told or now - self._away_since < TWO_MARKS_S:
+        if self._away_since is None or self._away_told or now - self._away_since < subjects.TWO_MARKS_S:
             return silent
         self._away_told = True
         shown = (leg for book in self.store.books() for leg in self.store.book(book).legs.values())

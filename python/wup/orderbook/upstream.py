@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wup import logs
+from wup.subjects import TWO_MARKS_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-TWO_MARKS_S = 2.5
 MOST_INSTANCES = 64
 """Normalizers of one platform that are remembered at a time; a name on the bus costs nothing to invent."""
 
