@@ -105,6 +105,9 @@ CHANGES = Counter("wup_changes_total", "Consolidated messages published.", ["kin
 CLIENTS = Gauge("wup_ws_clients", "Connected WebSocket clients.", registry=REGISTRY)
 CLOSED = Counter("wup_ws_closed_total", "WebSocket closes by code.", ["code"], registry=REGISTRY)
 REFUSED = Counter("wup_ws_refused_total", "Handshakes refused, by status.", ["status"], registry=REGISTRY)
+FAULTS = Counter(
+    "wup_ws_errors_total", "Client messages answered with an error, by its code.", ["code"], registry=REGISTRY
+)
 MIRROR_BROKEN = Counter(
     "wup_mirror_broken_total", "Messages a mirror could not verify.", ["why"], registry=REGISTRY
 )

@@ -12,6 +12,7 @@ from gateway.conftest import Opener, Starter, ready
 from gateway.engine import FED_25, FED_50, GAME, TABLE, Engine
 from gateway.plain import PlainClient
 from wup.gateway import Gateway, Limits
+from wup.metrics import FAULTS
 
 NO_25 = FED_25.removesuffix(".yes") + ".no"
 
@@ -230,14 +231,17 @@ BAD_MESSAGES = [
 
 
 async def test_bad_messages(gateway: Gateway, dial: Opener) -> None:
-    """A message that cannot be done gets one error with its code, and the connection goes on (rule 7)."""
+    """A message that cannot be done gets one error with its code, is counted, and the connection goes on
+    (rule 7)."""
     for first in range(0, len(BAD_MESSAGES), 10):
         client = await dial(gateway)
         for text, code in BAD_MESSAGES[first : first + 10]:
             client.answers.clear()
+            before = FAULTS.labels(code)._value.get()
             await client.ws.send(text)
             error = await client.answer("error")
             assert error["code"] == code, text
+            assert FAULTS.labels(code)._value.get() == before + 1
             assert error["retry"] is False
         assert (await client.op("ping"))["type"] == "pong"
 

@@ -13,6 +13,7 @@ from wup.gateway.frame import control
 from wup.gateway.operations import Operations
 from wup.gateway.protocol import Fault, Op
 from wup.gateway.reading import Reading
+from wup.metrics import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,7 +196,7 @@ class Session:
         except Fault as fault:
             if op is not None:
                 fault.id = op.id
-            self._say(fault.answer())
+            self._fail(fault)
             self._judge(fault, self._clock.monotonic())
         except Exception as error:
             if self._answered:
@@ -204,12 +205,17 @@ class Session:
             logs.log("gateway").error("operation failed", connection=self.name, error=logs.clean(repr(error)))
             failure = Fault("internal", "the server failed to do this")
             failure.id = None if op is None else op.id
-            self._say(failure.answer())
+            self._fail(failure)
 
     def _reply(self, message: dict[str, Any]) -> None:
         """The one answer to what is being dealt with."""
         self._answered = True
         self._say(message)
+
+    def _fail(self, fault: Fault) -> None:
+        """The one answer, an error."""
+        FAULTS.labels(fault.code).inc()
+        self._reply(fault.answer())
 
     def control_frame(self) -> None:
         """A ping or pong of the client's own accord costs as much as a message."""
@@ -281,7 +287,7 @@ class Session:
     def _refuse(self, op: Op, code: str, why: str, close: int) -> None:
         fault = Fault(code, why)
         fault.id = op.id
-        self._reply(fault.answer())
+        self._fail(fault)
         self._close(close, why)
 
     def _allows(self, pattern: Pattern) -> bool:
